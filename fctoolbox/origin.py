@@ -1,0 +1,375 @@
+"""The main method: do the input projections of a system explain the modules of its functional connectivity?"""
+
+import importlib.metadata
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fctoolbox.communities import OBJECTIVE, Communities, detect_communities, modularities, modularity
+from fctoolbox.errors import InputError, listed, suggestion
+from fctoolbox.nulls import NullTest, permutation, significance, variogram
+from fctoolbox.nulls.distances import distances_of
+from fctoolbox.similarity import connectivity_of, constant_units, cosine_similarity, units_without_input
+from fctoolbox.system import Floats, RecurrentSystem
+
+NULLS = ("permutation", "variogram")
+SCHEMA = 1
+_MIN_UNITS = 4
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A unit that was left out of everything, and why."""
+
+    unit: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Relationship:
+    """How similarity and functional connectivity go together over all pairs of units."""
+
+    pearson_r: float
+    spearman_rho: float
+    nulls: tuple[NullTest, ...]
+
+
+@dataclass(frozen=True)
+class InducedModularity:
+    """Modularity of the functional connectivity under the partition of the similarity.
+
+    `q_best` is that of the best partition found on the functional connectivity itself: the most `q` could be.
+    """
+
+    q: float
+    q_best: float
+    nulls: tuple[NullTest, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OriginReport:
+    """What `analyse_origin` found, and everything needed to say how.
+
+    Parameters
+    ----------
+    system : RecurrentSystem
+        As analysed: without the dropped units.
+    dropped : sequence of Dropped
+    similarity, connectivity : (n_units, n_units) arrays
+        Cosine similarity of the input projections; functional connectivity as Pearson r.
+    communities : Communities
+        Of the similarity.
+    relationship : Relationship
+    induced : InducedModularity
+    policies : mapping
+        The choices that the numbers depend on.
+    rng : str
+        The seed.
+    call : str
+        The call that made the report, with the source's options.
+    seconds : float
+        Wall time of the analysis.
+    """
+
+    system: RecurrentSystem
+    dropped: tuple[Dropped, ...]
+    similarity: Floats
+    connectivity: Floats
+    communities: Communities
+    relationship: Relationship
+    induced: InducedModularity
+    policies: Mapping[str, Any]
+    rng: str
+    call: str
+    seconds: float
+
+    def to_dict(self, *, command: str = "") -> dict[str, Any]:
+        """The report as in report.json (schema 1)."""
+        provenance = self.system.provenance
+        return {
+            "schema": SCHEMA,
+            "system": {
+                "name": self.system.name,
+                "n_units": self.system.n_units,
+                "n_inputs": self.system.projection.n_inputs,
+                "species": provenance.species,
+                "citation": provenance.citation,
+                "license": provenance.license,
+                "dropped": [{"unit": each.unit, "reason": each.reason} for each in self.dropped],
+            },
+            "policies": dict(self.policies),
+            "relationship": {
+                "pearson_r": self.relationship.pearson_r,
+                "spearman_rho": self.relationship.spearman_rho,
+                "nulls": [null.to_dict() for null in self.relationship.nulls],
+            },
+            "communities": {
+                "n": self.communities.n,
+                "sizes": list(self.communities.sizes),
+                "q": self.communities.q,
+                "labels": "labels.tsv",
+            },
+            "induced_modularity": {
+                "q": self.induced.q,
+                "q_best": self.induced.q_best,
+                "nulls": [null.to_dict() for null in self.induced.nulls],
+            },
+            "provenance": {
+                "versions": versions(),
+                "files": [{"name": file.name, "sha256": file.sha256} for file in provenance.files],
+                "rng": self.rng,
+                "command": command or self.call,
+                "seconds": round(self.seconds, 3),
+            },
+        }
+
+    def sentence(self) -> str:
+        """The answer in a sentence, with its numbers."""
+        test = self.induced.nulls[0] if self.induced.nulls else None
+        chance = (
+            ""
+            if test is None
+            else f" ({test.model} null {test.mean:.3f} ± {test.sd:.3f}, n = {test.n:,}, p = {test.p_value:.3g})"
+        )
+        beats = test is not None and test.p_value <= 0.05
+        verdict = "more modular than chance" if beats else "not more modular than chance"
+        return (
+            f"In {self.system.name}, similarity of input projections and functional connectivity go together with "
+            f"r = {self.relationship.pearson_r:.3f} (Spearman ρ = {self.relationship.spearman_rho:.3f}) over "
+            f"{self.system.n_units} units; the {self.communities.n} modules found on the input projections alone "
+            f"make functional connectivity {verdict}: induced Q* = {self.induced.q:.3f}{chance}, against "
+            f"{self.induced.q_best:.3f} for the best partition of functional connectivity itself."
+        )
+
+    def save(self, folder: str | Path, *, command: str = "") -> Path:
+        """Write report.json, report.html, labels.tsv and the figures (SVG, PNG); the path of the page."""
+        from fctoolbox.report import save_report
+
+        return save_report(self, Path(folder), command=command)
+
+    def _repr_html_(self) -> str:
+        tests = "".join(
+            f"<tr><td>{escape(statistic)}</td><td>{observed:.4f}</td><td>{escape(test.model)}</td>"
+            f"<td>{test.mean:.4f} ± {test.sd:.4f}</td><td>{test.p_value:.3g}</td></tr>"
+            for statistic, observed, nulls in (
+                ("Pearson r", self.relationship.pearson_r, self.relationship.nulls),
+                ("induced Q*", self.induced.q, self.induced.nulls),
+            )
+            for test in nulls
+        )
+        dropped = f"<p>{len(self.dropped)} units left out: {escape(listed([each.unit for each in self.dropped]))}.</p>"
+        return (
+            f"<p><b>{escape(self.system.name)}</b></p><p>{escape(self.sentence())}</p>{dropped if self.dropped else ''}"
+            "<table><tr><th>statistic</th><th>observed</th><th>null</th><th>null mean ± sd</th><th>p</th></tr>"
+            f"{tests}</table>"
+        )
+
+
+def analyse_origin(
+    system: RecurrentSystem,
+    *,
+    null: str | Sequence[str] = "permutation",
+    n_nulls: int = 1000,
+    n_restarts: int = 100,
+    resolution: float = 1.0,
+    constant_units: Literal["drop", "error"] = "drop",
+    rng: int | np.random.Generator | None = None,
+    n_jobs: int = 1,
+) -> OriginReport:
+    """Ask whether the input projections of a system explain the modules of its functional connectivity.
+
+    1. Units without input have no direction, and constant units no correlation: they are left out, named.
+    2. Cosine similarity of the rows of the input projection; functional connectivity as Pearson r.
+    3. Their relationship over all pairs of units (upper triangle).
+    4. Communities of the similarity (Q*, diagonal zero), imposed on the functional connectivity: induced Q*.
+    5. Both are compared with nulls. ``permutation`` re-assigns units at random, for the relationship (a Mantel
+       test of r) and for the induced Q*. ``variogram`` makes surrogates of the labels, so it tests the
+       induced Q* alone; read its warning.
+
+    Parameters
+    ----------
+    system : RecurrentSystem
+    null : {"permutation", "variogram"} or several of them
+    n_nulls : int
+    n_restarts : int
+        Of the community detection, on the similarity and on the functional connectivity.
+    resolution : float
+        γ of the modularity.
+    constant_units : {"drop", "error"}
+    rng : int, Generator or None
+        Same `rng`, same report. None draws a seed, which the report names.
+    n_jobs : int
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    OriginReport
+
+    Raises
+    ------
+    InputError
+        If too few units remain, or similarity or connectivity is the same for all pairs.
+
+    References
+    ----------
+    Tanner et al. 2023, arXiv:2310.20601.
+    """
+    started = time.perf_counter()
+    models = _null_names(null)
+    if n_nulls < 1:
+        raise InputError(f"n_nulls is {n_nulls}; it must be at least 1")
+    rng, seed = _seeded(rng)
+    rng_similarity, rng_connectivity, *rng_nulls = rng.spawn(2 + len(NULLS))
+
+    analysed, dropped = _usable(system, constant_units)
+    similarity = cosine_similarity(analysed.projection.weights)
+    connectivity = connectivity_of(analysed.activity)
+
+    pearson_r, spearman_rho = _relationship(similarity, connectivity)
+    communities = detect_communities(
+        similarity, resolution=resolution, n_restarts=n_restarts, rng=rng_similarity, n_jobs=n_jobs
+    )
+    own = detect_communities(
+        connectivity, resolution=resolution, n_restarts=n_restarts, rng=rng_connectivity, n_jobs=n_jobs
+    )
+    induced_q = modularity(connectivity, communities.labels, resolution=resolution)
+
+    relationship_nulls, induced_nulls = [], []
+    for model in models:
+        rng_null = rng_nulls[NULLS.index(model)]  # a null's draws do not depend on which others are asked for
+        if model == "permutation":
+            orders = permutation(np.arange(analysed.n_units), n_nulls=n_nulls, rng=rng_null)
+            partitions = communities.labels[orders]
+            relationship_nulls.append(
+                significance(pearson_r, _mantel(similarity, connectivity, orders), model=model)
+            )
+        else:
+            distances = distances_of(analysed.geometry, analysed.name)
+            partitions = variogram(communities.labels, distances=distances, n_nulls=n_nulls, rng=rng_null)
+        null_q = modularities(connectivity, partitions, resolution=resolution)
+        induced_nulls.append(significance(induced_q, null_q, model=model))
+
+    return OriginReport(
+        system=analysed,
+        dropped=dropped,
+        similarity=similarity,
+        connectivity=connectivity,
+        communities=communities,
+        relationship=Relationship(pearson_r, spearman_rho, tuple(relationship_nulls)),
+        # The best of all partitions seen: a short search must not end below the one it is compared with.
+        induced=InducedModularity(induced_q, max(own.q, induced_q), tuple(induced_nulls)),
+        policies={
+            "similarity": "cosine, uncentred; units without input dropped",
+            "diagonal": "zero",
+            "constant_units": constant_units,
+            "fc_scale": _fc_scale(analysed),
+            "objective": OBJECTIVE,
+            "resolution": resolution,
+            "n_restarts": n_restarts,
+        },
+        rng=seed,
+        call=_call(
+            analysed, {"null": models, "n_nulls": n_nulls, "n_restarts": n_restarts, "resolution": resolution, "rng": seed}
+        ),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, fctoolbox with its plugins, and the libraries that took part."""
+    names = ["fctoolbox", "numpy", "scipy", "numba"]
+    names += [name for name in ("torch", "neurogym", "nibabel", "brainsmash") if name in sys.modules]
+    names += [each.metadata["Name"] for each in importlib.metadata.distributions() if each.metadata["Name"].startswith("fctoolbox-")]
+    found = {"python": platform.python_version()}
+    for name in dict.fromkeys(names):
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _null_names(null: str | Sequence[str]) -> tuple[str, ...]:
+    names = (null,) if isinstance(null, str) else tuple(dict.fromkeys(null))
+    for name in names:
+        if name not in NULLS:
+            raise InputError(f"no null named '{name}'.{suggestion(name, NULLS)} There are: {', '.join(NULLS)}.")
+    return names
+
+
+def _seeded(rng: int | np.random.Generator | None) -> tuple[np.random.Generator, str]:
+    if isinstance(rng, np.random.Generator):
+        return rng, f"a {type(rng.bit_generator).__name__} generator that was handed in"
+    seed = int(np.random.SeedSequence().entropy) if rng is None else int(rng)  # type: ignore[arg-type]
+    if seed < 0:
+        raise InputError(f"rng is {seed}; a seed must be 0 or more")
+    return np.random.default_rng(seed), str(seed)
+
+
+def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tuple[Dropped, ...]]:
+    if policy not in ("drop", "error"):
+        raise InputError(f"constant_units is {policy!r}; it must be 'drop' or 'error'")
+    reasons = {int(i): "receives no input" for i in np.flatnonzero(units_without_input(system.projection.weights))}
+    if system.activity.connectivity is None and system.activity.timeseries is not None:
+        constant = [int(i) for i in np.flatnonzero(constant_units(system.activity.timeseries))]
+        if constant and policy == "error":
+            raise InputError(
+                f"units [{listed(system.units[i] for i in constant)}] are constant, so they have no correlation; "
+                "constant_units='drop' leaves them out"
+            )
+        for i in constant:
+            reasons[i] = f"{reasons[i]}; constant" if i in reasons else "constant"
+    kept = np.array([i for i in range(system.n_units) if i not in reasons], dtype=np.intp)
+    if len(kept) < _MIN_UNITS:
+        raise InputError(
+            f"only {len(kept)} of the {system.n_units} units of {system.name!r} receive input and vary; "
+            f"at least {_MIN_UNITS} are needed. Left out: {listed(f'{system.units[i]} ({why})' for i, why in reasons.items())}"
+        )
+    dropped = tuple(Dropped(system.units[i], reasons[i]) for i in sorted(reasons))
+    return system.select_units(kept), dropped
+
+
+def _relationship(similarity: Floats, connectivity: Floats) -> tuple[float, float]:
+    from scipy.stats import rankdata
+
+    pairs = np.triu_indices(len(similarity), 1)
+    edges = {"similarity of the input projections": similarity[pairs], "functional connectivity": connectivity[pairs]}
+    for what, values in edges.items():
+        if np.ptp(values) <= 1e-12:
+            raise InputError(
+                f"the {what} is {values[0]:g} for every pair of units, so there is nothing to relate or to partition"
+                + (" (do all units receive the same pattern, or only one input?)" if "input" in what else "")
+            )
+    one, other = edges.values()
+    return float(np.corrcoef(one, other)[0, 1]), float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+
+
+def _mantel(similarity: Floats, connectivity: Floats, orders: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Pearson r over pairs, with the units of the similarity re-ordered; (n_nulls,)."""
+    pairs = np.triu_indices(len(similarity), 1)
+    scores = []
+    for matrix in (similarity, connectivity):
+        edges = matrix[pairs].astype(np.float64)
+        score = (matrix - edges.mean()) / (edges.std() * np.sqrt(len(edges)))
+        np.fill_diagonal(score, 0)
+        scores.append(score)
+    one, other = scores
+    # Both triangles are summed, hence the half.
+    return np.array([np.vdot(one[np.ix_(order, order)], other) / 2 for order in orders])
+
+
+def _fc_scale(system: RecurrentSystem) -> str:
+    if system.activity.connectivity is None:
+        return "pearson-r of the time series"
+    return "fisher-z, brought to r by tanh" if system.activity.scale == "fisher-z" else "pearson-r"
+
+
+def _call(system: RecurrentSystem, settings: Mapping[str, Any]) -> str:
+    options = "".join(f", {name}={value!r}" for name, value in system.provenance.options.items())
+    shown = "".join(f", {name}={value!r}" for name, value in settings.items())
+    return f"analyse_origin(<{system.name}{options}>{shown})"

@@ -1,0 +1,297 @@
+"""Sources: how they are described, found, kept apart when they fail, and loaded.
+
+One hook, ``fctoolbox_sources``, in the entry-point group ``fctoolbox``. Built-in sources use the same door.
+"""
+
+import importlib.metadata
+import inspect
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from fctoolbox.data import DataFile
+from fctoolbox.errors import InputError, PluginError, listed, suggestion
+from fctoolbox.system import RecurrentSystem
+
+GROUP = "fctoolbox"
+API_VERSION = 1
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A system that can be loaded by name.
+
+    Parameters
+    ----------
+    name : str
+        What the user types: lower case, hyphens.
+    load : callable
+        Returns a RecurrentSystem. Its options are keyword-only, each with a default; heavy libraries are
+        imported inside it, so that listing sources costs nothing.
+    summary : str
+        One line: what the units and the inputs are, and how many.
+    citation : str
+        What a paper that uses it must cite.
+    license : str
+    species : str
+    files : sequence of DataFile
+        Everything that `load` may fetch.
+    miniature : str
+        Name of a synthetic source written in the same file formats, for where the data cannot be had.
+    synthetic : bool
+    api_version : int
+        Of fctoolbox's plugin interface that the plugin was written for.
+    """
+
+    name: str
+    load: Callable[..., RecurrentSystem]
+    summary: str
+    citation: str
+    license: str
+    species: str = ""
+    files: tuple[DataFile, ...] = ()
+    miniature: str = ""
+    synthetic: bool = False
+    api_version: int = API_VERSION
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `load` and their defaults."""
+        return {name: parameter.default for name, parameter in inspect.signature(self.load).parameters.items()}
+
+
+class _Hooks:
+    @hookspec
+    def fctoolbox_sources(self) -> list[Source]:
+        """The sources that this plugin brings."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A distribution's entry point, and what came of it.
+
+    `failure` is empty when all is well.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    sources: tuple[Source, ...] = ()
+    failure: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """How to get rid of it."""
+        return f"pip install --upgrade {self.distribution}, or pip uninstall {self.distribution}"
+
+    def __str__(self) -> str:
+        return f"plugin '{self.name}' (distribution {self.distribution} {self.version})"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """All plugins that were found, the sources they bring, and the names that two of them claim."""
+
+    plugins: tuple[Plugin, ...]
+    sources: Mapping[str, Source]
+    refused: Mapping[str, str]
+
+
+class MisspeltHook(PluginError):
+    """A plugin marks a function as a hook that fctoolbox does not have."""
+
+
+@lru_cache(maxsize=1)
+def installed() -> Installed:
+    """What is installed; a plugin that fails is named in a warning and skipped.
+
+    Raises
+    ------
+    PluginError
+        If a plugin marks a misspelt hook, or if anything fails while ``FCTOOLBOX_STRICT=1``.
+    """
+    found = discover(importlib.metadata.entry_points(group=GROUP))
+    strict = os.environ.get("FCTOOLBOX_STRICT", "") not in ("", "0")
+    for plugin in found.plugins:
+        if plugin.failure:
+            message = f"{plugin} was skipped: {plugin.failure}. To be rid of this: {plugin.remedy}"
+            if strict:
+                raise PluginError(message)
+            warnings.warn(message, stacklevel=2)
+    for message in found.refused.values():
+        if strict:
+            raise PluginError(message)
+        warnings.warn(message, stacklevel=2)
+    return found
+
+
+def discover(
+    entry_points: importlib.metadata.EntryPoints | list[importlib.metadata.EntryPoint], *, tolerate_misspelt: bool = False
+) -> Installed:
+    """Load each entry point on its own, so that one that fails leaves the others standing.
+
+    Parameters
+    ----------
+    entry_points : sequence of EntryPoint
+    tolerate_misspelt : bool
+        Report a misspelt hook as that plugin's failure, instead of raising (for listing plugins).
+
+    Raises
+    ------
+    MisspeltHook
+    """
+    plugins = []
+    for entry_point in sorted(entry_points, key=lambda each: (each.name, each.value)):
+        distribution = entry_point.dist
+        plugin = Plugin(
+            entry_point.name,
+            distribution.name if distribution else "unknown",
+            distribution.version if distribution else "",
+        )
+        try:
+            plugins.append(replace(plugin, sources=_sources(entry_point)))
+        except MisspeltHook as error:
+            if not tolerate_misspelt:
+                raise MisspeltHook(f"{plugin}: {error}. Correct it, or {plugin.remedy}") from error
+            plugins.append(replace(plugin, failure=str(error)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever a stranger's code raises must not stop the rest)
+            plugins.append(replace(plugin, failure=_reason(error)))
+    return _settle(tuple(plugins))
+
+
+def load(name: str, **options: Any) -> RecurrentSystem:
+    """The system that an installed source brings.
+
+    Parameters
+    ----------
+    name : str
+        As ``fctoolbox sources`` lists it.
+    **options
+        Of that source.
+
+    Returns
+    -------
+    RecurrentSystem
+        Its provenance holds the options, defaults included.
+
+    Raises
+    ------
+    InputError
+        If there is no such source or option.
+    """
+    return load_source(find_source(name), **options)
+
+
+def find_source(name: str) -> Source:
+    """The installed source of that name.
+
+    Raises
+    ------
+    InputError
+        If there is none, or two plugins claim the name.
+    """
+    found = installed()
+    if name in found.refused:
+        raise PluginError(found.refused[name])
+    if name not in found.sources:
+        known = sorted(found.sources)
+        failed = [str(plugin) for plugin in found.plugins if plugin.failure]
+        raise InputError(
+            f"no source named '{name}'.{suggestion(name, known)} Installed: {', '.join(known)}."
+            + (f" Skipped, because they failed: {listed(failed)} (see: fctoolbox plugins)." if failed else "")
+        )
+    return found.sources[name]
+
+
+def load_source(source: Source, **options: Any) -> RecurrentSystem:
+    """Load a source that need not be installed; see `load`."""
+    known = source.options
+    for option in options:
+        if option not in known:
+            offered = ", ".join(known) or "none"
+            raise InputError(
+                f"source '{source.name}' has no option '{option}'.{suggestion(option, list(known))} It has: {offered}."
+            )
+    system = source.load(**options)
+    if not isinstance(system, RecurrentSystem):
+        raise PluginError(f"source '{source.name}' handed over a {type(system).__name__}, not a RecurrentSystem")
+    # The options kept are those that the source says it used; what it leaves out is filled in here.
+    used = {**known, **options, **system.provenance.options}
+    return replace(system, provenance=replace(system.provenance, options=used))
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
+
+
+def _sources(entry_point: importlib.metadata.EntryPoint) -> tuple[Source, ...]:
+    module = entry_point.load()
+    # A manager of its own for each plugin: a partial registration can be thrown away whole.
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(_Hooks)
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        unknown = [name for name in _hooks_of(module) if not hasattr(_Hooks, name)]
+        if unknown:
+            raise MisspeltHook(
+                f"it marks {listed(unknown)} as a hook, but fctoolbox has only fctoolbox_sources"
+            ) from error
+        raise
+    if not manager.hook.fctoolbox_sources.get_hookimpls():
+        raise PluginError(
+            f"{entry_point.value} registers no source: it needs a function fctoolbox_sources marked with "
+            "@fctoolbox.hookimpl"
+        )
+    sources = tuple(source for returned in manager.hook.fctoolbox_sources() for source in returned)
+    for source in sources:
+        _check_interface(source)
+    return sources
+
+
+def _hooks_of(module: ModuleType | object) -> list[str]:
+    return [name for name in dir(module) if getattr(getattr(module, name, None), f"{GROUP}_impl", None) is not None]
+
+
+def _check_interface(source: object) -> None:
+    if not isinstance(source, Source):
+        raise PluginError(f"fctoolbox_sources returned {source!r}; it must return a list of fctoolbox.Source")
+    if source.api_version != API_VERSION:
+        raise PluginError(
+            f"source '{source.name}' was written for plugin interface {source.api_version}, and this fctoolbox has "
+            f"{API_VERSION}: upgrade the older of the two"
+        )
+    for name, parameter in inspect.signature(source.load).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
+            raise PluginError(
+                f"source '{source.name}': option '{name}' of its load function must be keyword-only with a default "
+                f"(def load(*, {name}=…)), so that it can be listed and set"
+            )
+
+
+def _settle(plugins: tuple[Plugin, ...]) -> Installed:
+    claims: dict[str, list[tuple[Plugin, Source]]] = defaultdict(list)
+    for plugin in plugins:
+        for source in plugin.sources:
+            claims[source.name].append((plugin, source))
+    refused = {
+        name: f"the source name '{name}' is refused, because {' and '.join(str(plugin) for plugin, _ in rivals)} "
+        "both bring it: uninstall one of them"
+        for name, rivals in claims.items()
+        if len(rivals) > 1
+    }
+    sources = {name: rivals[0][1] for name, rivals in sorted(claims.items()) if name not in refused}
+    return Installed(plugins, sources, refused)

@@ -1,0 +1,629 @@
+"""What a plugin hands over: recurrent units, what projects into them, and what they do.
+
+Every object here is frozen and checks itself once. Arrays that the caller could still change are copied;
+read-only ones (a memory map of a dense connectome) are shared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from html import escape
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from fctoolbox.errors import InputError, listed
+
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+Scale = Literal["pearson-r", "fisher-z"]
+
+# Rows looked at together when a large matrix is checked: bounds the memory, keeps the loop short.
+_BLOCK_VALUES = 2**24
+_SYMMETRY_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class FactoredMatrix:
+    """A matrix kept as the product ``left @ right``, which is never formed.
+
+    Parameters
+    ----------
+    left : (n_units, k) array
+    right : (k, n_inputs) array
+    """
+
+    left: Floats
+    right: Floats
+
+    def __post_init__(self) -> None:
+        left, right = _matrix(self.left, "left"), _matrix(self.right, "right")
+        if left.shape[1] != right.shape[0]:
+            raise InputError(
+                f"left has shape {left.shape} and right {right.shape}: left's columns and right's rows must be "
+                "equal in number. Is one of them transposed?"
+            )
+        _set(self, left=left, right=right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n_units, n_inputs)`` of the product."""
+        return self.left.shape[0], self.right.shape[1]
+
+
+Weights = Floats | sparse.csr_array | FactoredMatrix
+
+
+@dataclass(frozen=True, eq=False)
+class InputProjection:
+    """Strength of each input onto each unit (not the drive that these inputs deliver over time).
+
+    Parameters
+    ----------
+    weights : (n_units, n_inputs) array, scipy.sparse array or FactoredMatrix
+        ``weights[i, j]`` is from input j **onto** unit i.
+    inputs : sequence of str, optional
+        Names of the inputs; numbered when left out.
+    groups : sequence of str, optional
+        The division that each input belongs to.
+
+    Raises
+    ------
+    InputError
+        If shapes and names disagree, or a weight is not finite.
+    """
+
+    weights: Weights
+    inputs: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        weights = _weights(self.weights)
+        n_inputs = weights.shape[1]
+        inputs = _names(self.inputs, "inputs") or tuple(f"input-{j}" for j in range(n_inputs))
+        if len(inputs) != n_inputs:
+            raise InputError(
+                f"weights has shape {weights.shape}, but axis 1 should have one entry for each of the "
+                f"{len(inputs)} inputs. weights[i, j] is from input j onto unit i. Is it transposed?"
+            )
+        groups = None if self.groups is None else tuple(map(str, self.groups))
+        if groups is not None and len(groups) != n_inputs:
+            raise InputError(f"groups has {len(groups)} entries, but there are {n_inputs} inputs")
+        _set(self, weights=weights, inputs=inputs, groups=groups)
+
+    @property
+    def n_units(self) -> int:
+        """How many units receive."""
+        return self.weights.shape[0]
+
+    @property
+    def n_inputs(self) -> int:
+        """How many inputs send."""
+        return self.weights.shape[1]
+
+    def select_units(self, index: Integers) -> "InputProjection":
+        """The projection onto the units at `index`."""
+        if isinstance(self.weights, FactoredMatrix):
+            return replace(self, weights=FactoredMatrix(self.weights.left[index], self.weights.right))
+        return replace(self, weights=self.weights[index])
+
+
+@dataclass(frozen=True, eq=False)
+class RecurrentActivity:
+    """What the units do: a time series, their functional connectivity, or both.
+
+    Parameters
+    ----------
+    timeseries : (n_times, n_units) array, optional
+        Rates, BOLD or hidden state; time runs along axis 0.
+    connectivity : (n_units, n_units) array, optional
+        Symmetric; used instead of the time series' own correlations when both are given.
+    sampling_interval : float, optional
+        Seconds between two rows of `timeseries`.
+    scale : {"pearson-r", "fisher-z"}
+        Of `connectivity`. Fisher z is brought back to r by tanh before anything else.
+    trials : (n_times,) integers, optional
+        The trial that each row belongs to.
+    variables : mapping of str to (n_times, k) array
+        What the experiment set or measured beside the units: stimulus, output, target, choice.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, a value is not finite, the connectivity is asymmetric, or a Pearson r exceeds 1.
+    """
+
+    timeseries: Floats | None = None
+    connectivity: Floats | None = None
+    sampling_interval: float | None = None
+    scale: Scale = "pearson-r"
+    trials: Integers | None = None
+    variables: Mapping[str, Floats] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.timeseries is None and self.connectivity is None:
+            raise InputError("activity needs a timeseries (n_times, n_units) or a connectivity (n_units, n_units)")
+        if self.scale not in ("pearson-r", "fisher-z"):
+            raise InputError(f"scale is {self.scale!r}; it must be 'pearson-r' or 'fisher-z'")
+        if self.sampling_interval is not None and not (
+            np.isfinite(self.sampling_interval) and self.sampling_interval > 0
+        ):
+            raise InputError(f"sampling_interval is {self.sampling_interval}; it must be a positive number of seconds")
+        timeseries = None if self.timeseries is None else _matrix(self.timeseries, "timeseries")
+        connectivity = None if self.connectivity is None else _connectivity(self.connectivity, self.scale)
+        if timeseries is not None and connectivity is not None and timeseries.shape[1] != connectivity.shape[0]:
+            raise InputError(
+                f"timeseries has {timeseries.shape[1]} columns, but connectivity has {connectivity.shape[0]} units. "
+                "Is the timeseries transposed? Time runs along axis 0."
+            )
+        n_times = None if timeseries is None else timeseries.shape[0]
+        trials = None if self.trials is None else _trials(self.trials, n_times)
+        variables = {str(name): _variable(values, str(name), n_times) for name, values in self.variables.items()}
+        _set(self, timeseries=timeseries, connectivity=connectivity, trials=trials, variables=variables)
+
+    @property
+    def n_units(self) -> int:
+        """How many units are active."""
+        if self.connectivity is not None:
+            return self.connectivity.shape[0]
+        assert self.timeseries is not None  # __post_init__ has made sure
+        return self.timeseries.shape[1]
+
+    def select_units(self, index: Integers) -> "RecurrentActivity":
+        """The activity of the units at `index`."""
+        return replace(
+            self,
+            timeseries=None if self.timeseries is None else self.timeseries[:, index],
+            connectivity=None if self.connectivity is None else self.connectivity[np.ix_(index, index)],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A triangle mesh and the unit that each vertex belongs to.
+
+    Parameters
+    ----------
+    vertices : (n_vertices, 3) array
+        Positions in mm.
+    faces : (n_faces, 3) integers
+        Rows of `vertices`.
+    unit_of_vertex : (n_vertices,) integers
+        Index of the unit, -1 where there is none (the medial wall).
+    sphere : (n_vertices, 3) array, optional
+        The same vertices on the spherical surface.
+    hemispheres : (n_vertices,) str, optional
+        ``"left"`` or ``"right"``, where the mesh holds both.
+    """
+
+    vertices: Floats
+    faces: Integers
+    unit_of_vertex: Integers
+    sphere: Floats | None = None
+    hemispheres: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        vertices = _matrix(self.vertices, "vertices")
+        faces = _integers(self.faces, "faces")
+        unit_of_vertex = _integers(self.unit_of_vertex, "unit_of_vertex")
+        n_vertices = vertices.shape[0]
+        if vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
+            raise InputError(f"vertices {vertices.shape} and faces {faces.shape} must both have 3 columns")
+        if faces.size and (faces.min() < 0 or faces.max() >= n_vertices):
+            raise InputError(f"faces name vertices outside 0 … {n_vertices - 1}; do they count from 1?")
+        if unit_of_vertex.shape != (n_vertices,):
+            raise InputError(f"unit_of_vertex has shape {unit_of_vertex.shape}, expected ({n_vertices},)")
+        sphere = None if self.sphere is None else _matrix(self.sphere, "sphere")
+        if sphere is not None and sphere.shape != vertices.shape:
+            raise InputError(f"sphere has shape {sphere.shape}, but the surface has {vertices.shape}")
+        hemispheres = None if self.hemispheres is None else tuple(map(str, self.hemispheres))
+        if hemispheres is not None and len(hemispheres) != n_vertices:
+            raise InputError(f"hemispheres has {len(hemispheres)} entries for {n_vertices} vertices")
+        _set(
+            self, vertices=vertices, faces=faces, unit_of_vertex=unit_of_vertex, sphere=sphere, hemispheres=hemispheres
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """A grid of voxels and the unit that each belongs to.
+
+    Parameters
+    ----------
+    unit_of_voxel : (ni, nj, nk) integers
+        Index of the unit, -1 where there is none, -2 in the rest of the brain (drawn as outline).
+    affine : (4, 4) array
+        From voxel indices to mm, in the space the atlas names.
+    """
+
+    unit_of_voxel: Integers
+    affine: Floats
+
+    def __post_init__(self) -> None:
+        unit_of_voxel, affine = _integers(self.unit_of_voxel, "unit_of_voxel"), _matrix(self.affine, "affine")
+        if unit_of_voxel.ndim != 3 or affine.shape != (4, 4):
+            raise InputError(f"unit_of_voxel {unit_of_voxel.shape} must be 3-D and affine {affine.shape} 4 × 4")
+        _set(self, unit_of_voxel=unit_of_voxel, affine=affine)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where the units are; any of four descriptions, in mm.
+
+    Parameters
+    ----------
+    positions : (n_units, 3) array, optional
+    distances : (n_units, n_units) array, optional
+        Symmetric, zero diagonal.
+    surface : Surface, optional
+    volume : LabelVolume, optional
+    axes : three str
+        What the columns of `positions` mean.
+    """
+
+    positions: Floats | None = None
+    distances: Floats | None = None
+    surface: Surface | None = None
+    volume: LabelVolume | None = None
+    axes: tuple[str, str, str] = ("x", "y", "z")
+
+    def __post_init__(self) -> None:
+        if all(each is None for each in (self.positions, self.distances, self.surface, self.volume)):
+            raise InputError("geometry needs positions, distances, a surface or a volume")
+        positions = None if self.positions is None else _matrix(self.positions, "positions")
+        if positions is not None and positions.shape[1] != 3:
+            raise InputError(f"positions has shape {positions.shape}; it needs 3 columns (x, y, z in mm)")
+        distances = None if self.distances is None else _matrix(self.distances, "distances")
+        if distances is not None:
+            _check_square(distances, "distances")
+            _check_symmetric(distances, "distances")
+            if distances.min() < 0 or np.abs(np.diagonal(distances)).max() > 0:
+                raise InputError("distances must be ≥ 0, with zeros on the diagonal")
+        _set(self, positions=positions, distances=distances, axes=tuple(self.axes))
+
+    def select_units(self, index: Integers, n_units: int) -> "Geometry":
+        """The geometry of the units at `index`, of `n_units` before."""
+        new_index = np.full(n_units + 2, -1)
+        new_index[-2] = -2
+        new_index[index] = np.arange(len(index))
+        return replace(
+            self,
+            positions=None if self.positions is None else self.positions[index],
+            distances=None if self.distances is None else self.distances[np.ix_(index, index)],
+            surface=None
+            if self.surface is None
+            else replace(self.surface, unit_of_vertex=new_index[self.surface.unit_of_vertex]),
+            volume=None
+            if self.volume is None
+            else replace(self.volume, unit_of_voxel=new_index[self.volume.unit_of_voxel]),
+        )
+
+
+class Model(Protocol):
+    """Something that can be stepped and lesioned: what `RecurrentSystem.model` holds for trained networks."""
+
+    def step(self, state: Floats, inputs: Floats) -> Floats:
+        """The next state (n, n_units) from a state (n, n_units) and inputs (n, n_inputs)."""
+
+    def lesion(self, units: Sequence[int]) -> "Model":
+        """Another model, in which `units` are silent."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file that went into a system."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a system comes from.
+
+    Parameters
+    ----------
+    citation : str
+        What a paper that uses the data must cite.
+    license : str
+    species : str
+    files : sequence of FileRecord
+    options : mapping
+        The options that the source was loaded with.
+    notes : mapping of str to str
+        Anything a reader must know: choices made while reading, accuracy of a trained network.
+    synthetic : bool
+        Whether the data were made up; then the system's name says so too.
+    """
+
+    citation: str
+    license: str
+    species: str = ""
+    files: tuple[FileRecord, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class RecurrentSystem:
+    """Recurrent units, what projects into them, and what they do.
+
+    Parameters
+    ----------
+    name : str
+    units : sequence of str
+        Unique names, in the order of every array here.
+    projection : InputProjection
+    activity : RecurrentActivity
+    geometry : Geometry, optional
+    annotations : mapping of str to a label per unit
+        Hemisphere, yeo7, division …
+    model : Model, optional
+        For systems that can be stepped and lesioned.
+    provenance : Provenance
+
+    Raises
+    ------
+    InputError
+        If the parts disagree about the number of units, or names repeat.
+    """
+
+    name: str
+    units: tuple[str, ...]
+    projection: InputProjection
+    activity: RecurrentActivity
+    provenance: Provenance
+    geometry: Geometry | None = None
+    annotations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    model: Model | None = None
+
+    def __post_init__(self) -> None:
+        units = _names(self.units, "units")
+        n_units = len(units)
+        if n_units < 3:
+            raise InputError(f"a system needs at least 3 units, and {self.name!r} has {n_units}")
+        if self.projection.n_units != n_units:
+            raise InputError(
+                f"the projection's weights have shape {self.projection.weights.shape}, but axis 0 should have one "
+                f"entry for each of the {n_units} units.{_transposed(self.projection.weights.shape, n_units)}"
+            )
+        if self.activity.n_units != n_units:
+            array = self.activity.timeseries if self.activity.connectivity is None else self.activity.connectivity
+            assert array is not None
+            raise InputError(
+                f"activity has shape {array.shape}, but axis 1 should have one entry for each of the {n_units} units."
+                f"{_transposed(array.shape[::-1], n_units)}"
+            )
+        if self.geometry is not None:
+            _check_geometry(self.geometry, n_units)
+        annotations = {str(name): tuple(map(str, labels)) for name, labels in self.annotations.items()}
+        for name, labels in annotations.items():
+            if len(labels) != n_units:
+                raise InputError(f"annotation '{name}' has {len(labels)} labels, but there are {n_units} units")
+        if self.provenance.synthetic and "synthetic" not in self.name:
+            raise InputError(f"{self.name!r} holds synthetic data, so its name must contain the word 'synthetic'")
+        _set(self, units=units, annotations=annotations)
+
+    @property
+    def n_units(self) -> int:
+        """How many units the system has."""
+        return len(self.units)
+
+    def select_units(self, index: ArrayLike) -> "RecurrentSystem":
+        """A system of the units at `index` only (integers, or one boolean per unit).
+
+        The model is left out: a network without some of its units is another network (see ``model.lesion``).
+        """
+        index = np.asarray(index)
+        index = np.flatnonzero(index) if index.dtype == bool else index
+        if np.array_equal(index, np.arange(self.n_units)):
+            return self
+        return replace(
+            self,
+            units=tuple(self.units[i] for i in index),
+            projection=self.projection.select_units(index),
+            activity=self.activity.select_units(index),
+            geometry=None if self.geometry is None else self.geometry.select_units(index, self.n_units),
+            annotations={name: tuple(labels[i] for i in index) for name, labels in self.annotations.items()},
+            model=None,
+        )
+
+    def facts(self) -> dict[str, str]:
+        """What the system is, as label and text, in reading order."""
+        weights, activity, geometry = self.projection.weights, self.activity, self.geometry
+        kind = {FactoredMatrix: "factored", sparse.csr_array: "sparse"}.get(type(weights), "dense")
+        does = []
+        if activity.timeseries is not None:
+            n_times = activity.timeseries.shape[0]
+            length = f" ({n_times * activity.sampling_interval:g} s)" if activity.sampling_interval else ""
+            does.append(f"{n_times:,} time points{length}")
+        if activity.connectivity is not None:
+            does.append(f"functional connectivity ({activity.scale})")
+        if activity.trials is not None:
+            does.append(f"{len(np.unique(activity.trials)):,} trials")
+        if activity.variables:
+            does.append("variables " + listed(activity.variables))
+        where = [] if geometry is None else [f.name for f in fields(geometry) if getattr(geometry, f.name) is not None]
+        facts = {
+            "Units": f"{self.n_units:,} ({listed(self.units, most=4)})",
+            "Inputs": f"{self.projection.n_inputs:,}, {kind} ({listed(self.projection.inputs, most=4)})",
+            "Activity": ", ".join(does),
+            "Geometry": ", ".join(name for name in where if name != "axes") or "none",
+            "Annotations": ", ".join(self.annotations) or "none",
+            "Species": self.provenance.species or "not said",
+            "Citation": self.provenance.citation,
+            "License": self.provenance.license,
+        }
+        return facts | dict(self.provenance.notes)
+
+    def __repr__(self) -> str:
+        return f"<RecurrentSystem {self.name!r}: {self.n_units} units, {self.projection.n_inputs} inputs>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:left'>{escape(text)}</td></tr>"
+            for label, text in self.facts().items()
+        )
+        return f"<table><caption><b>{escape(self.name)}</b></caption>{rows}</table>"
+
+
+def _set(instance: object, **values: object) -> None:
+    # The one place where a frozen object is written to: by itself, while it is being made.
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    if not array.flags.writeable:
+        return array
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _floats(values: ArrayLike, what: str) -> Floats:
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{what} holds {array.dtype.name} values; it needs real numbers")
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    return _frozen(array)
+
+
+def _integers(values: ArrayLike, what: str) -> Integers:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{what} holds {array.dtype.name} values; it needs integers")
+    return _frozen(array)
+
+
+def _matrix(values: ArrayLike, what: str) -> Floats:
+    array = _floats(values, what)
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"{what} has shape {array.shape}; it needs two dimensions, neither empty")
+    check_finite(array, what)
+    return array
+
+
+def _weights(weights: Any) -> Weights:
+    if isinstance(weights, FactoredMatrix):
+        return weights
+    if sparse.issparse(weights):
+        matrix = sparse.csr_array(weights, copy=True)
+        matrix.sum_duplicates()
+        if matrix.dtype not in (np.float32, np.float64):
+            matrix = matrix.astype(np.float64)
+        check_finite(matrix.data[None, :], "weights (its stored values)")
+        for part in (matrix.data, matrix.indices, matrix.indptr):
+            part.flags.writeable = False
+        return matrix
+    return _matrix(weights, "weights")
+
+
+def _names(names: Sequence[str], what: str) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise InputError(f"{what} is the string {names!r}; it needs a sequence of names")
+    names = tuple(map(str, names))
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+        raise InputError(f"{what} must be unique, but these repeat: {listed(dict.fromkeys(twice))}")
+    return names
+
+
+def _transposed(shape: tuple[int, ...], n_units: int) -> str:
+    return " Is it transposed?" if len(shape) == 2 and shape[1] == n_units else ""
+
+
+def _blocks(matrix: NDArray[Any]) -> list[slice]:
+    rows = max(1, _BLOCK_VALUES // max(1, matrix.shape[1]))
+    return [slice(start, start + rows) for start in range(0, matrix.shape[0], rows)]
+
+
+def check_finite(matrix: Floats, what: str) -> None:
+    """Refuse a matrix with NaN or infinity, saying how many and where the first is.
+
+    Raises
+    ------
+    InputError
+    """
+    count, first, on_diagonal = 0, None, 0
+    for rows in _blocks(matrix):
+        bad = ~np.isfinite(matrix[rows])
+        if bad.any():
+            where = np.argwhere(bad) + (rows.start, 0)
+            count += len(where)
+            on_diagonal += int((where[:, 0] == where[:, 1]).sum())
+            first = tuple(int(i) for i in where[0]) if first is None else first
+    if count:
+        everywhere = f", all on the diagonal (which is never used: set it to 0)" if count == on_diagonal else ""
+        raise InputError(
+            f"{what} has {count} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite "
+            f"(NaN or infinity), the first at row {first[0]}, column {first[1]} (counted from 0){everywhere}"  # type: ignore[index]
+        )
+
+
+def _check_square(matrix: Floats, what: str) -> None:
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise InputError(f"{what} has shape {matrix.shape}, but it must be square (n_units, n_units)")
+
+
+def _check_symmetric(matrix: Floats, what: str) -> None:
+    scale = max(float(np.abs(matrix[rows]).max()) for rows in _blocks(matrix))
+    for rows in _blocks(matrix):
+        difference = np.abs(matrix[rows] - matrix[:, rows].T)
+        if difference.max() > _SYMMETRY_TOLERANCE * scale:
+            i, j = (int(index) for index in np.argwhere(difference > _SYMMETRY_TOLERANCE * scale)[0])
+            i += rows.start
+            raise InputError(
+                f"{what} is not symmetric: [{i}, {j}] is {matrix[i, j]:g}, but [{j}, {i}] is {matrix[j, i]:g}. "
+                "Average it with its transpose if that is what you mean."
+            )
+
+
+def _connectivity(values: ArrayLike, scale: str) -> Floats:
+    array = _floats(values, "connectivity")
+    _check_square(array, "connectivity")
+    connectivity = _matrix(array, "connectivity")
+    _check_symmetric(connectivity, "connectivity")
+    if scale == "pearson-r":
+        largest = max(float(np.abs(connectivity[rows]).max()) for rows in _blocks(connectivity))
+        if largest > 1 + 1e-6:
+            raise InputError(
+                f"connectivity reaches {largest:g}, but a Pearson r never exceeds 1. "
+                "If these are Fisher z values, say so with scale='fisher-z'."
+            )
+    return connectivity
+
+
+def _trials(values: ArrayLike, n_times: int | None) -> Integers:
+    trials = _integers(values, "trials")
+    if n_times is None or trials.shape != (n_times,):
+        raise InputError(f"trials has shape {trials.shape}; it needs one entry for each row of timeseries ({n_times})")
+    return trials
+
+
+def _variable(values: ArrayLike, name: str, n_times: int | None) -> Floats:
+    array = np.asarray(values)
+    variable = _matrix(array[:, None] if array.ndim == 1 else array, f"variable '{name}'")
+    if variable.shape[0] != n_times:
+        raise InputError(
+            f"variable '{name}' has shape {variable.shape}; axis 0 needs one entry for each row of timeseries ({n_times})"
+        )
+    return variable
+
+
+def _check_geometry(geometry: Geometry, n_units: int) -> None:
+    for what in ("positions", "distances"):
+        array = getattr(geometry, what)
+        if array is not None and array.shape[0] != n_units:
+            raise InputError(f"{what} has shape {array.shape}, but there are {n_units} units")
+    indices = {
+        "surface.unit_of_vertex": None if geometry.surface is None else geometry.surface.unit_of_vertex,
+        "volume.unit_of_voxel": None if geometry.volume is None else geometry.volume.unit_of_voxel,
+    }
+    for what, index in indices.items():
+        if index is not None and index.size and (index.max() >= n_units or index.min() < -2):
+            raise InputError(f"{what} names units {index.min()} … {index.max()}, but units are 0 … {n_units - 1}")
