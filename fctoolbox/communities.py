@@ -10,6 +10,7 @@ from fctoolbox.system import Floats, check_finite
 
 OBJECTIVE = "negative_asym"
 _MAX_ROUNDS = 1000
+_KICKS = 10
 
 Labels = NDArray[np.intp]
 
@@ -120,7 +121,8 @@ def detect_communities(
     """The partition with the highest Q* that `n_restarts` runs of Louvain find.
 
     Each run moves units one by one in random order, merges modules, and goes back to single units until none can
-    move with a gain: the result is locally optimal for single moves.
+    move with a gain: the result is locally optimal for single moves. It is then disturbed and settled again ten
+    times, keeping the best: in noisy matrices that finds more than starting afresh as often.
 
     Parameters
     ----------
@@ -145,7 +147,8 @@ def detect_communities(
 
     References
     ----------
-    Blondel et al. 2008, J Stat Mech P10008; fine-tuning: Sun et al. 2009, EPL 86:28004.
+    Blondel et al. 2008, J Stat Mech P10008 (Louvain); Sun et al. 2009, EPL 86:28004 (fine-tuning);
+    Lourenço et al. 2003, Handbook of Metaheuristics, 320-353 (iterated local search).
     """
     if n_restarts < 1:
         raise InputError(f"n_restarts is {n_restarts}; it must be at least 1")
@@ -154,7 +157,7 @@ def detect_communities(
     matrix = _without_diagonal(matrix)
     quality = _quality_matrix(matrix, resolution)
     generators = np.random.default_rng(rng).spawn(n_restarts)
-    runs = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_louvain)(quality, generator) for generator in generators)
+    runs = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_search)(quality, generator) for generator in generators)
     partitions = np.stack([_in_order_of_size(labels) for labels, _ in runs])
     restart_q = _modularities(matrix, partitions, resolution)
     # Restarts that reach one optimum differ in the last digits; the first of them is taken.
@@ -233,20 +236,48 @@ def _quality_matrix(matrix: NDArray[np.float64], resolution: float) -> NDArray[n
     return (quality + quality.T) / 2
 
 
-def _louvain(quality: NDArray[np.float64], rng: np.random.Generator) -> tuple[Labels, bool]:
-    labels = np.arange(len(quality))
+def _search(quality: NDArray[np.float64], rng: np.random.Generator) -> tuple[Labels, bool]:
+    """Louvain from single units, then from disturbed copies of the best partition so far."""
+    best, converged = _louvain(quality, np.arange(len(quality)), rng)
+    q = _sum_within(quality, best)
+    for _ in range(_KICKS):
+        labels, settled = _louvain(quality, _disturbed(best, rng), rng)
+        kicked = _sum_within(quality, labels)
+        if kicked >= q:
+            best, q, converged = labels, kicked, settled
+    return best, converged
+
+
+def _disturbed(labels: Labels, rng: np.random.Generator) -> Labels:
+    """A copy in which 5 to 50 % of the units are in a random module, or in one new one."""
+    labels = labels.copy()
+    moved = rng.random(len(labels)) < rng.uniform(0.05, 0.5)
+    labels[moved] = rng.integers(0, labels.max() + 2, moved.sum())
+    return _compact(labels)
+
+
+def _sum_within(quality: NDArray[np.float64], labels: Labels) -> float:
+    return float(quality[labels[:, None] == labels].sum())
+
+
+def _louvain(quality: NDArray[np.float64], labels: Labels, rng: np.random.Generator) -> tuple[Labels, bool]:
     for _ in range(_MAX_ROUNDS):
-        moved = _settle(quality, labels, rng)  # single units; from the second round on, fine-tuning
-        if not moved:
+        _settle(quality, labels, rng)  # single units; from the second round on, fine-tuning
+        labels, merged = _merge(quality, _compact(labels), rng)
+        if not merged:
             return labels, True
-        labels = _compact(labels)
-        while True:
-            members = np.equal(labels[:, None], np.arange(labels.max() + 1)).astype(np.float64)
-            of_module = np.arange(members.shape[1])
-            if not _settle(members.T @ quality @ members, of_module, rng):
-                break
-            labels = _compact(of_module[labels])
     return labels, False
+
+
+def _merge(quality: NDArray[np.float64], labels: Labels, rng: np.random.Generator) -> tuple[Labels, bool]:
+    """Move whole modules like single units, again and again; the labels, and whether anything moved."""
+    merged = False
+    while True:
+        members = np.equal(labels[:, None], np.arange(labels.max() + 1)).astype(np.float64)
+        of_module = np.arange(members.shape[1])
+        if not _settle(members.T @ quality @ members, of_module, rng):
+            return labels, merged
+        labels, merged = _compact(of_module[labels]), True
 
 
 def _settle(quality: NDArray[np.float64], labels: Labels, rng: np.random.Generator) -> bool:

@@ -1,7 +1,7 @@
 """The errors a user can cause, and therefore repair."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -23,8 +23,14 @@ def listed(names: Iterable[object], *, most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown} … and {len(names) - most} more"
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """``" Did you mean 'x'?"`` when a known name is close to `name`, else an empty string."""
-    lowered = {each.lower(): each for each in reversed(known)}
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is spelt most like `name`; empty when none is close."""
+    lowered = {each.lower(): each for each in reversed(list(known))}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    return f" Did you mean '{lowered[close[0]]}'?" if close else ""
+    return lowered[close[0]] if close else ""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` when a known name is close to `name`, else an empty string."""
+    near = nearest(name, known)
+    return f" Did you mean '{near}'?" if near else ""

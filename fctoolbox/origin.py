@@ -137,7 +137,7 @@ class OriginReport:
         chance = (
             ""
             if test is None
-            else f" ({test.model} null {test.mean:.3f} ± {test.sd:.3f}, n = {test.n:,}, p = {test.p_value:.3g})"
+            else f" ({test.model} null {test.mean:.3f} ± {test.sd:.3f}, n = {test.n:,}, p = {test.p_value:.2g})"
         )
         beats = test is not None and test.p_value <= 0.05
         verdict = "more modular than chance" if beats else "not more modular than chance"
@@ -158,7 +158,7 @@ class OriginReport:
     def _repr_html_(self) -> str:
         tests = "".join(
             f"<tr><td>{escape(statistic)}</td><td>{observed:.4f}</td><td>{escape(test.model)}</td>"
-            f"<td>{test.mean:.4f} ± {test.sd:.4f}</td><td>{test.p_value:.3g}</td></tr>"
+            f"<td>{test.mean:.4f} ± {test.sd:.4f}</td><td>{test.p_value:.2g}</td></tr>"
             for statistic, observed, nulls in (
                 ("Pearson r", self.relationship.pearson_r, self.relationship.nulls),
                 ("induced Q*", self.induced.q, self.induced.nulls),

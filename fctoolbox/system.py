@@ -235,15 +235,21 @@ class LabelVolume:
         Index of the unit, -1 where there is none, -2 in the rest of the brain (drawn as outline).
     affine : (4, 4) array
         From voxel indices to mm, in the space the atlas names.
+    orientation : str
+        Where each axis of the grid leads: one of R/L, A/P and S/I for each, like nibabel's axis codes.
+        Allen CCF is "PIR".
     """
 
     unit_of_voxel: Integers
     affine: Floats
+    orientation: str = "RAS"
 
     def __post_init__(self) -> None:
         unit_of_voxel, affine = _integers(self.unit_of_voxel, "unit_of_voxel"), _matrix(self.affine, "affine")
         if unit_of_voxel.ndim != 3 or affine.shape != (4, 4):
             raise InputError(f"unit_of_voxel {unit_of_voxel.shape} must be 3-D and affine {affine.shape} 4 × 4")
+        if sorted("RAS"["RLAPSI".index(each) // 2] if each in "RLAPSI" else "?" for each in self.orientation) != list("ARS"):
+            raise InputError(f"orientation is {self.orientation!r}; it needs one of R/L, A/P and S/I for each axis, as in 'PIR'")
         _set(self, unit_of_voxel=unit_of_voxel, affine=affine)
 
 

@@ -1,0 +1,54 @@
+# make demo   the main job on real data: a trained network, a mouse, a human, on one page
+# make test   all quick tests, with ruff, mypy and import-linter
+# Both set up what they need in .venv; nothing but Python ≥ 3.11, make and a package index is required.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DISTRIBUTIONS := . atlases plugins/ctrnn plugins/allen plugins/hcp
+STAMP := .venv/ready
+JOBS ?= 2
+BENCH ?= *
+# With ../shared/data beside the checkout its files are read in place; otherwise they are downloaded.
+ifeq ($(origin FCTOOLBOX_MIRROR),undefined)
+ifneq ($(wildcard ../shared/data/.),)
+export FCTOOLBOX_MIRROR := $(abspath ../shared/data)
+endif
+endif
+
+.PHONY: setup demo test test-all lint docs bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt atlases/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fctoolbox needs Python 3.11 or newer; say which with: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	# torch first and alone: with it in place, nothing else can pull a GPU build of several GB.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
+		$(foreach d,$(filter-out .,$(DISTRIBUTIONS)),--editable ./$(d)) --editable '.[test]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/fctoolbox compare ctrnn mouse-regional human-template --or-miniature --out demo/
+	@echo "Open demo/report.html in a browser."
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
+
+test-all: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "slow or not slow"
+
+docs: $(STAMP)
+	$(BIN)/python docs/build_reference.py
+
+bench: $(STAMP)
+	for file in benchmarks/$(BENCH).py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,375 @@
+"""The command line: fctoolbox …"""
+
+import json
+import os
+import shlex
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fctoolbox.errors import DataUnavailable, InputError, PluginError, listed, suggestion
+from fctoolbox.plugins import GROUP, Source, discover, find_source, installed, load_source
+from fctoolbox.system import RecurrentSystem
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(package_name="fctoolbox")
+def cli() -> None:
+    """Do input projections explain the modules of functional connectivity?
+
+    Start with: fctoolbox sources, then fctoolbox run SOURCE --out DIR.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit with 0 (done), 2 (the user's input), 1 (our fault) or 130 (interrupted)."""
+    # A warning is a sentence for the person at the terminal, not a line of our code.
+    warnings.showwarning = lambda message, *_args, **_kwargs: click.echo(f"Warning: {message}", err=True)
+    try:
+        cli.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except InputError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted. Run the same command again to go on from what is cached.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        # A folder that cannot be written, a full disk: the user's to repair, but with the system's own words.
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except Exception as error:  # noqa: BLE001  (the last resort: say whose fault it is, and show all)
+        traceback.print_exc()
+        click.echo(f"Error: {type(error).__name__}: {error}\nThis is a fault in fctoolbox or a plugin, not in your input.", err=True)
+        sys.exit(1)
+
+
+def _analysis_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option(
+            "--null", "nulls", multiple=True, default=("permutation",), show_default=True,
+            help="permutation or variogram; may be repeated.",
+        ),
+        click.option("--n-nulls", type=click.IntRange(1), default=1000, show_default=True, help="Nulls of each kind."),
+        click.option("--n-restarts", type=click.IntRange(1), default=100, show_default=True, help="Louvain runs."),
+        click.option("--resolution", type=float, default=1.0, show_default=True, help="γ of the modularity."),
+        click.option("--rng", type=click.IntRange(0), default=0, show_default=True, help="Seed; same seed, same report."),
+        click.option("--jobs", type=int, default=1, show_default=True, help="Threads; -1 for all. Changes no result."),
+        click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_PATH = click.Path(path_type=Path)
+
+
+@cli.command()
+@click.argument("source", required=False)
+@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the source; may be repeated.")
+@click.option("--projection", type=_PATH, help="Your own projection, units × inputs: CSV, TSV, NPY, NPZ, MAT, XLSX.")
+@click.option("--connectivity", type=_PATH, help="Your own functional connectivity, units × units.")
+@click.option("--timeseries", type=_PATH, help="Your own activity, times × units.")
+@click.option("--positions", type=_PATH, help="Positions of the units, units × 3, in mm.")
+@click.option("--distances", type=_PATH, help="Distances between the units, in mm.")
+@click.option("--fisher-z", is_flag=True, help="The connectivity holds Fisher z, not r.")
+@click.option("--transposed", is_flag=True, help="The projection's rows are the inputs.")
+@click.option("--common", is_flag=True, help="Keep the units that all files share.")
+@click.option("--constant-units", type=click.Choice(["drop", "error"]), default="drop", show_default=True)
+@_analysis_options
+def run(source: str | None, options: tuple[str, ...], constant_units: str, out: Path, **settings: Any) -> None:
+    """Analyse one SOURCE, or your own matrices, and write a report."""
+    own = {name: settings.pop(name) for name in _OWN}
+    if (source is None) == (own["projection"] is None):
+        raise InputError(
+            "name a source (see: fctoolbox sources), or give your own files with "
+            "--projection FILE and --connectivity FILE or --timeseries FILE" + ("; not both" if source else "")
+        )
+    _writable(out)
+    if source is not None:
+        if unused := [f"--{name.replace('_', '-')}" for name, value in own.items() if value]:
+            raise InputError(f"{listed(unused)} belongs with --projection, not with a source")
+        chosen = find_source(source)
+        system = load_source(chosen, **_parsed(chosen, options))
+        asked = ["fctoolbox", "run", source, *_options_of(system)]
+    else:
+        from fctoolbox.tables import read_system
+
+        if options:
+            raise InputError("-o sets the options of a source; your own files have none")
+        system = read_system(**own)
+        asked = ["fctoolbox", "run"]
+        for name, value in own.items():
+            if value:
+                asked += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    report = _analyse(system, constant_units=constant_units, **settings)
+    page = report.save(out, command=shlex.join([*asked, *_settings(settings, out)]))
+    _say(report.sentence(), page)
+
+
+_OWN = ("projection", "connectivity", "timeseries", "positions", "distances", "fisher_z", "transposed", "common")
+
+
+@cli.command()
+@click.argument("sources", nargs=-1, required=True)
+@click.option("-o", "--option", "options", multiple=True, metavar="SOURCE:KEY=VALUE", help="Option of one of the sources.")
+@click.option(
+    "--or-miniature", is_flag=True,
+    help="Where a source's data can be neither found nor downloaded, run its synthetic miniature instead, and say so.",
+)  # fmt: skip
+@_analysis_options
+def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bool, out: Path, **settings: Any) -> None:
+    """The same analysis of several SOURCES side by side, on one page."""
+    from fctoolbox.report import save_comparison
+
+    if len(set(sources)) < len(sources):
+        raise InputError(f"a source can be compared once; these repeat: {listed([s for s in set(sources) if sources.count(s) > 1])}")
+    _writable(out)
+    chosen = [find_source(name) for name in sources]
+    given = _parsed_by_source(chosen, options)
+    reports = []
+    asked = ["fctoolbox", "compare"]
+    for source in chosen:
+        click.echo(f"{source.name} …", err=True)
+        try:
+            system = load_source(source, **given[source.name])
+        except DataUnavailable as error:
+            if not (or_miniature and source.miniature):
+                if source.miniature:
+                    raise DataUnavailable(f"{error} (--or-miniature runs the synthetic '{source.miniature}' instead)") from error
+                raise
+            click.echo(f"Warning: {error}\nRunning the SYNTHETIC miniature '{source.miniature}' instead of '{source.name}'.", err=True)
+            system = load_source(find_source(source.miniature))
+        asked += [system.name.split()[0]]
+        asked += [f"-o{system.name.split()[0]}:{option}" for option in _options_of(system) if option != "-o"]
+        reports.append(_analyse(system, **settings))
+    command = shlex.join([*asked, *_settings(settings, out)])
+    page = save_comparison(reports, out, command=command)
+    _say("\n".join(report.sentence() for report in reports), page)
+
+
+@cli.command("induced-q")
+@click.option("--connectivity", type=_PATH, required=True, help="Functional connectivity, units × units.")
+@click.option("--labels", type=_PATH, required=True, help="CSV or TSV with a unit and a label column.")
+@click.option("--fisher-z", is_flag=True, help="The connectivity holds Fisher z, not r.")
+@click.option("--resolution", type=float, default=1.0, show_default=True, help="γ of the modularity.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def induced_q(connectivity: Path, labels: Path, fisher_z: bool, resolution: float, as_json: bool) -> None:
+    """Modularity Q* of a connectivity under a partition that comes from elsewhere."""
+    import numpy as np
+
+    from fctoolbox.communities import modularity
+    from fctoolbox.similarity import connectivity_of
+    from fctoolbox.system import RecurrentActivity
+    from fctoolbox.tables import read_connectivity, read_labels
+
+    matrix, units = read_connectivity(connectivity)
+    activity = RecurrentActivity(connectivity=matrix, scale="fisher-z" if fisher_z else "pearson-r")
+    partition = read_labels(labels, units, len(matrix))
+    q = modularity(connectivity_of(activity), partition, resolution=resolution)
+    n_communities = len(np.unique(partition))
+    if as_json:
+        click.echo(json.dumps({"q": q, "n_communities": n_communities}))
+    else:
+        click.echo(f"induced Q* = {q:.6f} ({n_communities} communities, {len(matrix)} units)")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sources(as_json: bool) -> None:
+    """What can be analysed here."""
+    found = installed().sources
+    if as_json:
+        click.echo(json.dumps([_described(source) for source in found.values()], indent=1, ensure_ascii=False))
+        return
+    width = max((len(name) for name in found), default=0)
+    for name, source in found.items():
+        click.echo(f"{name:<{width}}  {source.summary}")
+        options = "  ".join(f"{key}={_spelt(value)}" for key, value in source.options.items())
+        if options:
+            click.echo(click.wrap_text(options, 110, " " * (width + 4), " " * (width + 4)))
+
+
+@cli.command()
+@click.argument("source")
+def fetch(source: str) -> None:
+    """Download the files of SOURCE, or say how to obtain them."""
+    from fctoolbox.data import fetch as fetch_file
+
+    chosen = find_source(source)
+    if not chosen.files:
+        click.echo(f"{chosen.name} needs no files.")
+    failures = []
+    for file in chosen.files:
+        try:
+            click.echo(f"{file.name}: {fetch_file(file)}")
+        except DataUnavailable as error:
+            failures.append(file.name)
+            click.echo(f"{file.name}: {error}", err=True)
+    if failures:
+        raise DataUnavailable(f"{len(failures)} of {len(chosen.files)} files of '{source}' are missing: {listed(failures)}")
+
+
+@cli.command()
+@click.argument("source")
+@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE")
+def check(source: str, options: tuple[str, ...]) -> None:
+    """Check that SOURCE keeps the plugin contract."""
+    from fctoolbox.testing import ContractError, check_source
+
+    chosen = find_source(source)
+    try:
+        clauses = check_source(chosen, **_parsed(chosen, options))
+    except ContractError as error:
+        raise PluginError(str(error)) from error
+    for clause in clauses:
+        click.echo(f"✓ {clause}")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plugins(as_json: bool) -> None:
+    """What plugins were found, what failed, and why."""
+    import importlib.metadata
+
+    found = discover(importlib.metadata.entry_points(group=GROUP), tolerate_misspelt=True)
+    rows = [
+        {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "sources": [source.name for source in plugin.sources],
+            "failure": plugin.failure,
+            "remedy": plugin.remedy if plugin.failure else "",
+        }
+        for plugin in found.plugins
+    ]
+    if as_json:
+        click.echo(json.dumps({"plugins": rows, "refused": dict(found.refused)}, indent=1, ensure_ascii=False))
+        return
+    for plugin in found.plugins:
+        click.echo(f"{plugin.name}  ({plugin.distribution} {plugin.version})  " + ", ".join(s.name for s in plugin.sources))
+        if plugin.failure:
+            click.echo(f"    failed: {plugin.failure}\n    to be rid of this: {plugin.remedy}")
+    for message in found.refused.values():
+        click.echo(message)
+
+
+def _analyse(system: RecurrentSystem, **settings: Any) -> Any:
+    from fctoolbox.origin import analyse_origin
+
+    names = {"nulls": "null", "jobs": "n_jobs"}
+    return analyse_origin(system, **{names.get(name, name): value for name, value in settings.items()})
+
+
+def _writable(folder: Path) -> None:
+    # Before the work, not after it.
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"--out {folder} cannot be written to")
+
+
+def _say(text: str, page: Path) -> None:
+    click.echo(text)
+    click.echo(f"Report: {page}")
+
+
+def _described(source: Source) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "summary": source.summary,
+        "species": source.species,
+        "citation": source.citation,
+        "license": source.license,
+        "options": source.options,
+        "files": [file.name for file in source.files],
+        "synthetic": source.synthetic,
+    }
+
+
+def _spelt(value: Any) -> str:
+    """An option's value as the command line writes it."""
+    return {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def _options_of(system: RecurrentSystem) -> list[str]:
+    return [part for name, value in system.provenance.options.items() for part in ("-o", f"{name}={_spelt(value)}")]
+
+
+def _settings(settings: Mapping[str, Any], out: Path) -> list[str]:
+    words = [word for null in settings["nulls"] for word in ("--null", null)]
+    for name in ("n_nulls", "n_restarts", "resolution", "rng"):
+        words += [f"--{name.replace('_', '-')}", str(settings[name])]
+    return [*words, "--out", str(out)]
+
+
+def _parsed_by_source(sources: Sequence[Source], options: Sequence[str]) -> dict[str, dict[str, Any]]:
+    given: dict[str, list[str]] = {source.name: [] for source in sources}
+    for option in options:
+        name, colon, rest = option.partition(":")
+        if not colon or name not in given:
+            raise InputError(f"-o {option}: with several sources, write SOURCE:KEY=VALUE.{suggestion(name, list(given))}")
+        given[name].append(rest)
+    return {source.name: _parsed(source, given[source.name]) for source in sources}
+
+
+def _parsed(source: Source, options: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE words as values of the type that the option's default has."""
+    known = source.options
+    parsed = {}
+    for option in options:
+        key, equals, text = option.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals:
+            raise InputError(f"-o {option}: write KEY=VALUE")
+        if key not in known:
+            raise InputError(
+                f"source '{source.name}' has no option '{key}'.{suggestion(key, list(known))} It has: {', '.join(known) or 'none'}."
+            )
+        parsed[key] = _typed(text.strip(), known[key], key)
+    return parsed
+
+
+def _typed(text: str, default: Any, key: str) -> Any:
+    if text.lower() == "none" and default is None:
+        return None
+    if isinstance(default, bool):
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() not in words:
+            raise InputError(f"option {key} is '{text}'; it must be true or false")
+        return words[text.lower()]
+    kinds: dict[type, str] = {int: "a whole number", float: "a number"}
+    kind = type(default) if type(default) in kinds else None
+    if kind is None and default is None:
+        # No default to learn from: numbers are read as numbers, anything else as text.
+        for attempt in (int, float):
+            try:
+                return attempt(text)
+            except ValueError:
+                continue
+    if kind is None:
+        return text
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"option {key} is '{text}'; it must be {kinds[kind]}") from None
+
+
+if __name__ == "__main__":
+    main()

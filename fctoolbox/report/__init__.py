@@ -1,0 +1,5 @@
+"""Results to files that people and programs read: JSON, TSV, HTML, SVG and PNG."""
+
+from fctoolbox.report.write import save_comparison, save_report
+
+__all__ = ["save_comparison", "save_report"]

@@ -1,0 +1,186 @@
+"""The figures of a report, one panel each, at the width of a paper's column."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fctoolbox.nulls import NullTest
+from fctoolbox.origin import OriginReport
+from fctoolbox.system import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 3.5  # inches
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "fctoolbox",  # the same figure gives the same file
+    "figure.dpi": 100,
+}
+# Okabe & Ito's colours first: told apart with any colour vision; then Paul Tol's muted ones.
+_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#332288",
+    "#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#117733", "#88CCEE", "#CC6677",
+)  # fmt: skip
+_MAX_NAMED_TICKS = 45
+_MAX_SCATTER_EDGES = 3000
+
+
+def module_colours(n: int) -> list[str]:
+    """A colour for each module, in the order of their labels; they repeat beyond 16."""
+    return [_COLOURS[i % len(_COLOURS)] for i in range(n)]
+
+
+def report_figures(report: OriginReport) -> "dict[str, Figure]":
+    """All figures of a report by name, in reading order."""
+    import matplotlib as mpl
+
+    from fctoolbox.report.places import modules_figure
+
+    draw: dict[str, Callable[[], Figure]] = {
+        "similarity": lambda: _matrix_figure(report, report.similarity, "Similarity of input projections", "Cosine"),
+        "connectivity": lambda: _matrix_figure(report, report.connectivity, "Functional connectivity", "Pearson r"),
+        "relationship": lambda: _relationship_figure(report),
+        "induced-q": lambda: _null_figure(report.induced.nulls, report.induced.q, "Induced modularity Q*"),
+        "modules": lambda: modules_figure(report),
+    }
+    if report.relationship.nulls:
+        draw["null-r"] = lambda: _null_figure(
+            report.relationship.nulls, report.relationship.pearson_r, "Similarity–connectivity correlation r"
+        )
+    with mpl.rc_context(STYLE):
+        return {name: figure() for name, figure in draw.items()}
+
+
+def new_figure(height: float = WIDTH, width: float = WIDTH) -> "Figure":
+    """An empty figure of a column's width (inches), without pyplot's global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: str) -> "Figure":
+    labels = report.communities.labels
+    order = np.argsort(labels, kind="stable")
+    ordered = matrix[np.ix_(order, order)].astype(np.float64)
+    off_diagonal = ordered[~np.eye(len(ordered), dtype=bool)]
+    # The diagonal takes part in nothing, so it is drawn grey.
+    picture = np.ma.masked_array(ordered, mask=np.eye(len(ordered), dtype=bool))
+    figure = new_figure(height=3.1)
+    axes = figure.add_subplot()
+    # The scale ends at the 99th percentile, so that a few strong pairs do not bleach all others.
+    limit = float(np.percentile(np.abs(off_diagonal), 99)) or 1.0
+    if off_diagonal.min() >= 0:
+        image = axes.imshow(picture, cmap=_map("cividis"), vmin=0, vmax=limit, interpolation="nearest")
+    else:
+        image = axes.imshow(picture, cmap=_map("RdBu_r"), vmin=-limit, vmax=limit, interpolation="nearest")
+    beyond = "both" if off_diagonal.min() < -limit else "max"
+    bar = figure.colorbar(image, ax=axes, label=measure, shrink=0.85, extend=beyond if np.abs(off_diagonal).max() > limit else "neither")
+    bar.outline.set_visible(False)
+    axes.set_title(title)
+    _mark_modules(axes, labels[order], dark=off_diagonal.min() < 0)
+    _name_units(axes, [report.system.units[i] for i in order], labels[order])
+    return figure
+
+
+def _map(name: str) -> Any:
+    import matplotlib as mpl
+
+    return mpl.colormaps[name].with_extremes(bad="#bbbbbb")
+
+
+def _mark_modules(axes: "Axes", labels: NDArray[np.intp], *, dark: bool) -> None:
+    from matplotlib.patches import Rectangle
+
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    for start, size in zip(starts, np.diff(starts, append=len(labels)), strict=True):
+        axes.add_patch(
+            Rectangle((start - 0.5, start - 0.5), size, size, fill=False, lw=1.1, ec="black" if dark else "white")
+        )
+
+
+def _name_units(axes: "Axes", units: list[str], labels: NDArray[np.intp]) -> None:
+    colours = module_colours(int(labels.max()) + 1)
+    if len(units) <= _MAX_NAMED_TICKS:
+        size = min(7.0, 150 / len(units))
+        axes.set_xticks(range(len(units)), units, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(units)), units, fontsize=size)
+        ticks = [(tick, label) for side in (axes.get_xticklabels(), axes.get_yticklabels()) for tick, label in zip(side, labels, strict=True)]
+        for tick, label in ticks:
+            tick.set_color(_readable(colours[label]))
+        axes.tick_params(length=0)
+    else:
+        starts = np.flatnonzero(np.diff(labels, prepend=-1))
+        centres = (starts + np.append(starts[1:], len(labels)) - 1) / 2
+        axes.set_xticks(centres, [f"{label}" for label in labels[starts]])
+        axes.set_yticks(centres, [f"{label}" for label in labels[starts]])
+        axes.tick_params(length=0)
+        axes.set_xlabel(f"{len(units):,} units, by module")
+        axes.set_ylabel("Module")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _readable(colour: str) -> tuple[float, float, float]:
+    """The colour, darkened where it would be too light for text on white."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(colour)
+    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+    factor = min(1.0, 0.55 / luminance)
+    return red * factor, green * factor, blue * factor
+
+
+def _relationship_figure(report: OriginReport) -> "Figure":
+    pairs = np.triu_indices(report.system.n_units, 1)
+    similarity, connectivity = report.similarity[pairs], report.connectivity[pairs]
+    labels = report.communities.labels
+    within = labels[pairs[0]] == labels[pairs[1]]
+    figure = new_figure(height=3.1)
+    axes = figure.add_subplot()
+    if len(similarity) <= _MAX_SCATTER_EDGES:
+        axes.scatter(similarity[~within], connectivity[~within], s=7, c="#999999", lw=0, label="between modules")
+        axes.scatter(similarity[within], connectivity[within], s=9, c="#0072B2", lw=0, label="within modules")
+        axes.legend(frameon=False, loc="upper left", handletextpad=0.1)
+        axes.margins(y=0.12)
+    else:
+        cells = axes.hexbin(similarity, connectivity, gridsize=45, bins="log", cmap="cividis", mincnt=1, lw=0)
+        figure.colorbar(cells, ax=axes, label="Pairs of units", shrink=0.85).outline.set_visible(False)
+    axes.set_xlabel("Cosine similarity of input projections")
+    axes.set_ylabel("Functional connectivity (Pearson r)")
+    axes.set_title(
+        f"r = {report.relationship.pearson_r:.3f}, Spearman ρ = {report.relationship.spearman_rho:.3f}\n"
+        f"{len(similarity):,} pairs of units"
+    )
+    return figure
+
+
+def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str) -> "Figure":
+    figure = new_figure(height=2.5)
+    axes = figure.add_subplot()
+    colours = ("#999999", "#E69F00", "#56B4E9", "#009E73")
+    for test, colour in zip(tests, colours, strict=False):
+        axes.hist(test.values, bins=30, color=colour, alpha=0.75, label=f"{test.model} null (n = {test.n:,})")
+    axes.axvline(observed, color="#D55E00", lw=2, label=f"observed {observed:.3f}")
+    axes.set_xlabel(what)
+    axes.set_ylabel("Nulls")
+    axes.set_title("\n".join(_verdict(test) for test in tests))
+    axes.margins(x=0.08)
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _verdict(test: NullTest) -> str:
+    z = "no spread" if test.z is None else f"z = {test.z:.1f}"
+    return f"{test.model}: {z}, p = {test.p_value:.2g}"

@@ -1,0 +1,137 @@
+"""The page: what was asked, the answer, the figures, and everything needed to repeat it."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from fctoolbox.errors import listed
+from fctoolbox.origin import OriginReport, versions
+from fctoolbox.report.figures import module_colours
+from fctoolbox.report.places import place_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from matplotlib.figure import Figure
+
+_METHODS = (
+    "Tanner et al. 2023, arXiv:2310.20601 (input projections and induced modularity)",
+    "Rubinov & Sporns 2011, NeuroImage 56:2068–2079 (signed modularity Q*)",
+    "Blondel et al. 2008, J. Stat. Mech. P10008 (Louvain)",
+)
+_NULL_METHODS = {
+    "permutation": "Mantel 1967, Cancer Research 27:209–220 (permutation of units)",
+    "variogram": "Burt et al. 2020, NeuroImage 220:117038 (brainsmash)",
+}
+_CAPTIONS = {
+    "similarity": "Cosine similarity of the input projections of every two units, ordered by module (squares).",
+    "connectivity": "Functional connectivity in the same order, with the same squares: the partition is not found here, but imposed.",
+    "relationship": "Every pair of units: how alike their inputs are, and how correlated their activity.",
+    "induced-q": "Modularity Q* of functional connectivity under the modules of the input projections (line), and under the null's partitions.",
+    "null-r": "Correlation of similarity with functional connectivity (line), and when units are re-assigned at random.",
+    "modules": "The modules of the input projections.",
+}
+_PLACES = {
+    "surface": "The modules of the input projections on the cortical surface (grey: no unit).",
+    "volume": "The modules of the input projections, seen from three sides of the brain (grey: no unit).",
+    "activity": "Left: each unit of the network at its loadings on the principal components of the activity, coloured by module. "
+    "Right: mean trajectories of the activity (dot: start).",
+    "similarity": "The units on the leading eigenvectors of the similarity, coloured by module (no positions were given).",
+    "positions": "The modules of the input projections at the positions of the units.",
+}
+_MAX_MEMBERS = 60
+_MAX_CATEGORIES = 20
+
+
+def report_page(report: OriginReport, figures: "dict[str, Figure]", *, command: str = "") -> str:
+    """The HTML of one report, self-contained."""
+    return _environment().get_template("report.html.jinja").render(
+        title=f"fctoolbox: {report.system.name}",
+        system=_system_view(report, figures),
+        captions={**_CAPTIONS, "modules": _PLACES[place_of(report)]},
+        command=command or report.call,
+        versions=versions(),
+        methods=_methods([report]),
+    )  # fmt: skip
+
+
+def comparison_page(
+    reports: Sequence[OriginReport], figures: "Sequence[dict[str, Figure]]", *, command: str = ""
+) -> str:
+    """The HTML of several reports, a column each, self-contained."""
+    names = [name for name in _CAPTIONS if any(name in its for its in figures)]
+    return _environment().get_template("comparison.html.jinja").render(
+        title="fctoolbox: " + ", ".join(report.system.name for report in reports),
+        systems=[_system_view(report, its) for report, its in zip(reports, figures, strict=True)],
+        figure_names=names,
+        captions=_CAPTIONS,
+        command=command,
+        versions=versions(),
+        methods=_methods(reports),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("fctoolbox.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+
+
+def _system_view(report: OriginReport, figures: "dict[str, Figure]") -> dict[str, Any]:
+    """What the templates need of a report, in words and plain values."""
+    system = report.system
+    return {
+        "name": system.name,
+        "synthetic": system.provenance.synthetic,
+        "sentence": report.sentence(),
+        "facts": {key: text for key, text in system.facts().items() if key not in ("Citation", "License")},
+        "citation": system.provenance.citation,
+        "license": system.provenance.license,
+        "files": system.provenance.files,
+        "options": dict(system.provenance.options),
+        "folder": system.name.split()[0],
+        "dropped": report.dropped,
+        "n_units": system.n_units,
+        "n_inputs": system.projection.n_inputs,
+        "policies": dict(report.policies),
+        "relationship": report.relationship,
+        "induced": report.induced,
+        "communities": report.communities,
+        "modules": _modules(report),
+        "figures": {name: _embedded(figure) for name, figure in figures.items()},
+        "rng": report.rng,
+        "seconds": report.seconds,
+    }
+
+
+def _modules(report: OriginReport) -> list[dict[str, Any]]:
+    rows = []
+    for module, colour in enumerate(module_colours(report.communities.n)):
+        members = [unit for unit, label in zip(report.system.units, report.communities.labels, strict=True) if label == module]
+        makeup = []
+        for name, labels in report.system.annotations.items():
+            if not 1 < len(set(labels)) <= _MAX_CATEGORIES:
+                continue
+            counts = Counter(label for label, of in zip(labels, report.communities.labels, strict=True) if of == module)
+            makeup.append((name, ", ".join(f"{label or '(none)'} {count}" for label, count in counts.most_common(4))))
+        rows.append(
+            {"label": module, "colour": colour, "size": len(members), "members": listed(members, most=_MAX_MEMBERS), "makeup": makeup}
+        )
+    return rows
+
+
+def _methods(reports: Sequence[OriginReport]) -> list[str]:
+    models = {test.model for report in reports for test in report.induced.nulls}
+    return [*_METHODS, *(text for model, text in _NULL_METHODS.items() if model in models)]
+
+
+def _embedded(figure: "Figure") -> str:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", dpi=200, metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,0 +1,277 @@
+"""Where the modules are: on the cortical surface, in the volume, at positions, or in the space of activity."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fctoolbox.origin import OriginReport
+from fctoolbox.report.figures import module_colours, new_figure
+from fctoolbox.system import Floats, LabelVolume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NOWHERE = (0.87, 0.87, 0.87)
+_SIDES = {"S": "dorsal", "I": "ventral", "L": "from the left", "R": "from the right", "A": "from the front", "P": "from behind"}
+_OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
+_MAX_TRACES = 6
+
+
+def place_of(report: OriginReport) -> str:
+    """What the modules are drawn on: the most telling picture that the system allows."""
+    geometry = report.system.geometry
+    if geometry is not None and geometry.surface is not None:
+        return "surface"
+    if geometry is not None and geometry.volume is not None:
+        return "volume"
+    if report.system.model is not None and report.system.activity.timeseries is not None:
+        return "activity"
+    return "similarity" if geometry is None or geometry.positions is None else "positions"
+
+
+def modules_figure(report: OriginReport) -> "Figure":
+    """The modules, drawn on the place that `place_of` names."""
+    return {
+        "surface": _surface_figure,
+        "volume": _volume_figure,
+        "activity": _activity_figure,
+        "similarity": _spectral_figure,
+        "positions": _positions_figure,
+    }[place_of(report)](report)
+
+
+def _part(report: OriginReport, name: str) -> Any:
+    return getattr(report.system.geometry, name)
+
+
+def _legend(figure: "Figure", report: OriginReport) -> None:
+    from matplotlib.patches import Patch
+
+    n = report.communities.n
+    sizes = report.communities.sizes
+    handles = [Patch(color=colour, label=f"{i} ({sizes[i]})") for i, colour in enumerate(module_colours(n)[:16])]
+    title = "Module (units)" if n <= 16 else f"Module (units); first 16 of {n}"
+    figure.legend(handles=handles, title=title, frameon=False, loc="outside lower center", ncols=min(n, 5), columnspacing=1.0)
+
+
+def _rgb(n_modules: int) -> NDArray[np.float64]:
+    """(n_modules + 1, 3): a colour for each module; the last one for what belongs to none."""
+    from matplotlib.colors import to_rgb
+
+    return np.array([*map(to_rgb, module_colours(n_modules)), _NOWHERE])
+
+
+# --- surface ---------------------------------------------------------------------------------------------------------
+
+
+def _surface_figure(report: OriginReport) -> "Figure":
+    """Every hemisphere that holds units, from outside and from the midline."""
+    surface = _part(report, "surface")
+    sides = np.array(surface.hemispheres) if surface.hemispheres is not None else np.where(surface.vertices[:, 0] < 0, "left", "right")
+    shown = [side for side in ("left", "right") if (surface.unit_of_vertex[sides == side] >= 0).any()]
+    figure = new_figure(height=0.45 + 1.35 * len(shown) if len(shown) > 1 else 1.9)
+    panels = figure.subplots(len(shown), 2, squeeze=False)
+    colours = _rgb(report.communities.n)
+    module_of_unit = np.append(report.communities.labels, report.communities.n)  # index -1: no unit
+    module_of_vertex = module_of_unit[np.maximum(surface.unit_of_vertex, -1)]
+    for row, side in zip(panels, shown, strict=True):
+        outside = -1.0 if side == "left" else 1.0
+        faces = surface.faces[(sides[surface.faces] == side).all(axis=1)]
+        for axes, towards, view in ((row[0], outside, "lateral"), (row[1], -outside, "medial")):
+            _draw_mesh(axes, surface.vertices, faces, colours[module_of_vertex], towards)
+            axes.set_title(f"{side} {view}", pad=2)
+    _legend(figure, report)
+    return figure
+
+
+def _draw_mesh(axes: "Axes", vertices: Floats, faces: NDArray[Any], colours: NDArray[np.float64], towards: float) -> None:
+    """The faces that look at a viewer on the x axis (`towards` is its sign), the nearest drawn last."""
+    from matplotlib.collections import PolyCollection
+
+    corners = vertices[faces].astype(np.float64)
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    # Whether faces wind clockwise differs between files: outward is away from the middle of the mesh.
+    outward = np.sign(np.einsum("ij,ij->i", normals, corners.mean(axis=1) - vertices[np.unique(faces)].mean(axis=0)).sum())
+    normals *= outward if outward else 1
+    visible = np.flatnonzero(normals[:, 0] * towards > 0)
+    visible = visible[np.argsort(corners[visible, :, 0].mean(axis=1) * towards)]
+    light = 0.55 + 0.45 * normals[visible, 0] * towards
+    # A face takes the colour of most of its corners (of the first, when all three differ).
+    of_corner = colours[faces[visible]]
+    same = (of_corner[:, 1] == of_corner[:, 2]).all(axis=1)
+    shade = np.where(same[:, None], of_corner[:, 1], of_corner[:, 0]) * light[:, None]
+    flat = np.stack([-towards * corners[visible, :, 1] * -1, corners[visible, :, 2]], axis=-1)
+    axes.add_collection(PolyCollection(flat, facecolors=shade, edgecolors=shade, linewidths=0.15, rasterized=True))
+    axes.autoscale_view()
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+
+
+# --- volume ----------------------------------------------------------------------------------------------------------
+
+
+def _volume_figure(report: OriginReport) -> "Figure":
+    """The three of the six sides of the volume that show the most units."""
+    volume = _part(report, "volume")
+    towards = [(axis, letter) for axis, ahead in enumerate(volume.orientation) for letter in (ahead, _OPPOSITE[ahead])]
+    views = {letter: _seen(volume, axis, letter) for axis, letter in towards}
+    unseen = {*range(report.system.n_units)}
+    chosen: list[str] = []
+    while len(chosen) < 3:  # each view for what the earlier ones do not show, then for its area
+        rest = [letter for letter in views if letter not in chosen]
+        best = max(rest, key=lambda letter: (len(unseen & _units_in(views[letter][0])), (views[letter][0] >= 0).sum()))
+        chosen.append(best)
+        unseen -= _units_in(views[best][0])
+    figure = new_figure(height=4.6)
+    panels = [figure.add_subplot(2, 2, place) for place in ((1, 3), 2, 4)]
+    # The tallest picture has the tall place.
+    chosen.sort(key=lambda letter: -views[letter][0].shape[0] / views[letter][0].shape[1])
+    colours = np.vstack([_rgb(report.communities.n)[:-1], _NOWHERE, (1, 1, 1)])
+    code = np.append(report.communities.labels, [report.communities.n, report.communities.n + 1])  # -2: brain, -1: air
+    for axes, letter in zip(panels, chosen, strict=True):
+        picture, (right, down), (step_down, step_right) = views[letter]
+        height, width = picture.shape
+        axes.imshow(colours[code[picture]], extent=(0, width * step_right, height * step_down, 0), interpolation="nearest")
+        axes.set_title(_SIDES[letter], pad=3)
+        axes.set_xlabel(f"→ {_word(right)} (mm)", labelpad=1)
+        axes.set_ylabel(f"{_word(down)} (mm) ←", labelpad=1)
+        for unit in sorted(_units_in(picture)):
+            _name_region(axes, picture == unit, report.system.units[unit], step_down, step_right)
+    _legend(figure, report)
+    return figure
+
+
+def _word(letter: str) -> str:
+    return {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "dorsal", "I": "ventral"}[letter]
+
+
+def _units_in(picture: NDArray[Any]) -> set[int]:
+    return {int(unit) for unit in np.unique(picture) if unit >= 0}
+
+
+def _seen(volume: LabelVolume, axis: int, letter: str) -> tuple[NDArray[Any], tuple[str, str], tuple[float, float]]:
+    """The first unit met when looking in from side `letter`: picture, where its axes lead, mm per pixel.
+
+    Brain without a unit is looked through, and shows (-2) only where no unit lies behind it.
+    """
+    grid = np.moveaxis(volume.unit_of_voxel, axis, 0)
+    steps = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    if volume.orientation[axis] == letter:  # the viewer stands where the index ends
+        grid = grid[::-1]
+    hit = (grid >= 0).argmax(axis=0)
+    picture = np.take_along_axis(grid, hit[None], axis=0)[0]
+    picture = np.where((grid >= 0).any(axis=0), picture, np.where((grid == -2).any(axis=0), -2, -1))
+    rows, columns = (i for i in range(3) if i != axis)
+    ends = [volume.orientation[rows], volume.orientation[columns]]
+    step = [float(steps[rows]), float(steps[columns])]
+    # Anterior lies to the left of a side view, and up in a view from above; superior is always up.
+    if ends[0] in "AP" and ends[1] in "SI":
+        picture, ends, step = picture.T, ends[::-1], step[::-1]
+    if ends[0] in "RL":
+        picture, ends, step = picture.T, ends[::-1], step[::-1]
+    if ends[0] in "SA":
+        picture, ends[0] = picture[::-1], _OPPOSITE[ends[0]]
+    forward = {"L": "P", "R": "A", "S": "R", "I": "L", "A": "L", "P": "R"}[letter]
+    if ends[1] != forward:
+        picture, ends[1] = picture[:, ::-1], _OPPOSITE[ends[1]]
+    return picture, (ends[1], ends[0]), (step[0], step[1])
+
+
+def _name_region(axes: "Axes", where: NDArray[np.bool_], name: str, step_down: float, step_right: float) -> None:
+    from matplotlib.patheffects import withStroke
+
+    rows, columns = np.nonzero(where)
+    if len(rows) < 12:
+        return
+    # At the point of the region nearest to its centre, so that the name of a bent region lies on it.
+    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    axes.text(
+        (columns[nearest] + 0.5) * step_right, (rows[nearest] + 0.5) * step_down, name, ha="center", va="center", fontsize=4.5,
+        path_effects=[withStroke(linewidth=1.2, foreground="white")],
+    )  # fmt: skip
+
+
+# --- positions and activity ------------------------------------------------------------------------------------------
+
+
+def _positions_figure(report: OriginReport) -> "Figure":
+    positions, names = _part(report, "positions"), _part(report, "axes")
+    figure = new_figure(height=2.3)
+    colours = np.array(module_colours(report.communities.n))[report.communities.labels]
+    for axes, (across, up) in zip(figure.subplots(1, 2), ((0, 1), (0, 2)), strict=True):
+        axes.scatter(positions[:, across], positions[:, up], c=colours, s=14, lw=0)
+        axes.set_xlabel(_with_unit(names[across]))
+        axes.set_ylabel(_with_unit(names[up]))
+        axes.set_aspect("equal", adjustable="datalim")
+    figure.suptitle("Modules at the positions of the units", fontsize=9)
+    _legend(figure, report)
+    return figure
+
+
+def _with_unit(name: str) -> str:
+    return name if "(" in name else f"{name} (mm)"
+
+
+def _activity_figure(report: OriginReport) -> "Figure":
+    """Each unit at its loadings on the first principal components, and the mean trajectory of each choice."""
+    activity = report.system.activity
+    figure = new_figure(height=2.5)
+    assert activity.timeseries is not None  # place_of has made sure
+    centred = activity.timeseries - activity.timeseries.mean(axis=0)
+    spread, loadings = np.linalg.eigh(centred.T @ centred)
+    spread, loadings = spread[::-1], loadings.T[::-1]
+    explained = 100 * spread / spread.sum()
+    left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.set_xlabel(f"PC 1 ({explained[0]:.0f} % of variance)")
+        axes.set_ylabel(f"PC 2 ({explained[1]:.0f} %)")
+    colours = np.array(module_colours(report.communities.n))[report.communities.labels]
+    left.scatter(loadings[0], loadings[1], c=colours, s=12, lw=0)
+    left.set_title("Units: loadings")
+    _draw_trajectories(right, report, (centred @ loadings[:2].T))
+    _legend(figure, report)
+    return figure
+
+
+def _draw_trajectories(axes: "Axes", report: OriginReport, scores: NDArray[np.float64]) -> None:
+    activity = report.system.activity
+    axes.set_title("Activity")
+    if activity.trials is None:
+        axes.plot(*scores.T, lw=0.5, color="#555555")
+        return
+    trials, starts = np.unique(activity.trials, return_index=True)
+    length = int(np.bincount(np.searchsorted(trials, activity.trials)).min())
+    paths = np.stack([scores[start : start + length] for start in np.sort(starts)])
+    groups = np.zeros(len(paths), dtype=int)
+    name = next((name for name in ("choice", "target") if name in activity.variables), None)
+    if name is not None:
+        variable = activity.variables[name]
+        last = np.stack([variable[start + length - 1] for start in np.sort(starts)])
+        groups = np.unique(last, axis=0, return_inverse=True)[1].ravel()
+        axes.set_title(f"Activity: mean by {name}")
+    if len(np.unique(groups)) > _MAX_TRACES:
+        groups = np.zeros_like(groups)
+        axes.set_title("Activity: mean over trials")
+    styles = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 1)))
+    for group, style in zip(np.unique(groups), styles, strict=False):
+        path = paths[groups == group].mean(axis=0)
+        axes.plot(*path.T, ls=style, lw=1.2, color="black")
+        axes.plot(*path[0], "o", ms=3, color="black")
+
+
+def _spectral_figure(report: OriginReport) -> "Figure":
+    """Without positions or activity: the units on the leading eigenvectors of the similarity."""
+    values, vectors = np.linalg.eigh(report.similarity.astype(np.float64))
+    figure = new_figure(height=2.9)
+    axes = figure.add_subplot()
+    colours = np.array(module_colours(report.communities.n))[report.communities.labels]
+    across, up = vectors[:, -1] * np.sqrt(max(values[-1], 0)), vectors[:, -2] * np.sqrt(max(values[-2], 0))
+    axes.scatter(across, up, c=colours, s=16, lw=0)
+    axes.set_xlabel("Eigenvector 1 of the similarity")
+    axes.set_ylabel("Eigenvector 2")
+    axes.set_title("Units by their input projections")
+    _legend(figure, report)
+    return figure

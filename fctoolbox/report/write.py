@@ -1,0 +1,89 @@
+"""Which files a report consists of."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fctoolbox.data import written_whole
+from fctoolbox.origin import SCHEMA, OriginReport
+from fctoolbox.report.figures import report_figures
+from fctoolbox.report.page import comparison_page, report_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PNG_DPI = 200
+
+
+def save_report(report: OriginReport, folder: Path, *, command: str = "") -> Path:
+    """Write one report; the path of its page.
+
+    Parameters
+    ----------
+    report : OriginReport
+    folder : Path
+        Made if need be. Files of an earlier report are replaced, each whole.
+    command : str
+        What the user typed.
+
+    Returns
+    -------
+    Path
+        ``folder/report.html``, beside ``report.json``, ``labels.tsv`` and ``figures/``.
+    """
+    figures = report_figures(report)
+    _save_parts(report, folder, figures, command)
+    return _write_text(folder / "report.html", report_page(report, figures, command=command))
+
+
+def save_comparison(reports: Sequence[OriginReport], folder: Path, *, command: str = "") -> Path:
+    """Write several reports, each into a folder of its own, and one page with a column for each; its path.
+
+    ``folder/report.json`` holds ``{"schema": 1, "comparison": [report, …]}``.
+    """
+    figures = [report_figures(report) for report in reports]
+    contents = []
+    for report, its_figures in zip(reports, figures, strict=True):
+        name = report.system.name.split()[0]
+        content = _save_parts(report, folder / name, its_figures, command)
+        _write_text(folder / name / "report.html", report_page(report, its_figures, command=command))
+        content["communities"]["labels"] = f"{name}/labels.tsv"
+        contents.append(content)
+    _write_json(folder / "report.json", {"schema": SCHEMA, "comparison": contents})
+    return _write_text(folder / "report.html", comparison_page(reports, figures, command=command))
+
+
+def _save_parts(report: OriginReport, folder: Path, figures: "dict[str, Figure]", command: str) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    content = report.to_dict(command=command)
+    _write_json(folder / "report.json", content)
+    with written_whole(folder / "labels.tsv") as path, path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(["unit", "label", *report.system.annotations])
+        writer.writerows(
+            zip(
+                report.system.units,
+                report.communities.labels.tolist(),
+                *report.system.annotations.values(),
+                strict=True,
+            )
+        )
+    for name, figure in figures.items():
+        for kind in ("svg", "png"):
+            with written_whole(folder / "figures" / f"{name}.{kind}") as path:
+                # Without a date in it, the same report gives the same file.
+                figure.savefig(path, dpi=_PNG_DPI, metadata={"Date": None} if kind == "svg" else None)
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    # allow_nan=False: a NaN that got this far must stop here, not in somebody's parser.
+    _write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> Path:
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

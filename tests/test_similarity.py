@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import sparse
+from scipy.spatial.distance import cdist
+
+from fctoolbox import FactoredMatrix, InputError, RecurrentActivity, cosine_similarity, functional_connectivity
+from fctoolbox.similarity import connectivity_of, constant_units, units_without_input
+
+
+def test_by_hand():
+    similarity = cosine_similarity(np.array([[1.0, 0, 0], [1, 1, 0], [0, 0, -2], [-3, 0, 0]]))
+    half = np.sqrt(0.5)
+    expected = [[1, half, 0, -1], [half, 1, 0, -half], [0, 0, 1, 0], [-1, -half, 0, 1]]
+    np.testing.assert_allclose(similarity, expected, atol=1e-15)
+
+
+def test_agrees_with_scipy(rng):
+    weights = rng.standard_normal((30, 7))
+    np.testing.assert_allclose(cosine_similarity(weights), 1 - cdist(weights, weights, "cosine"), atol=1e-14)
+
+
+def test_sparse_and_factored_agree_with_dense(rng):
+    left, right = rng.standard_normal((25, 4)), rng.standard_normal((4, 60))
+    dense = cosine_similarity(left @ right)
+    np.testing.assert_allclose(cosine_similarity(FactoredMatrix(left, right)), dense, atol=1e-12)
+    weights = rng.standard_normal((25, 40)) * (rng.random((25, 40)) < 0.2) + np.eye(25, 40)
+    np.testing.assert_allclose(cosine_similarity(sparse.csr_array(weights)), cosine_similarity(weights), atol=1e-14)
+    np.testing.assert_allclose(cosine_similarity(sparse.coo_array(weights)), cosine_similarity(weights), atol=1e-14)
+
+
+def test_factored_never_forms_the_product():
+    # The product would hold 5e4 × 2e6 numbers (800 GB).
+    rng = np.random.default_rng(0)
+    factored = FactoredMatrix(rng.standard_normal((50, 3)), rng.standard_normal((3, 2_000_000)))
+    similarity = cosine_similarity(FactoredMatrix(np.tile(factored.left, (4, 1)), factored.right))
+    assert similarity.shape == (200, 200)
+    np.testing.assert_allclose(similarity[:50, 50:100].diagonal(), 1, atol=1e-12)
+
+
+@given(arrays(np.float64, (6, 4), elements=st.floats(-1e3, 1e3)), st.lists(st.floats(1e-150, 1e150), min_size=6, max_size=6))
+def test_length_of_a_row_does_not_matter(weights, scale):
+    weights = weights + 2e3 * np.eye(6, 4) + np.array([0, 0, 0, 0, 5e3, 5e3])[:, None]
+    scaled = cosine_similarity(weights * np.array(scale)[:, None])
+    np.testing.assert_allclose(scaled, cosine_similarity(weights), atol=1e-12)
+
+
+def test_rotating_the_inputs_and_permuting_the_units(rng):
+    weights = rng.standard_normal((12, 6))
+    rotation = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    order = rng.permutation(12)
+    similarity = cosine_similarity(weights)
+    np.testing.assert_allclose(cosine_similarity(weights @ rotation), similarity, atol=1e-14)
+    np.testing.assert_allclose(cosine_similarity(weights[order]), similarity[np.ix_(order, order)], atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_shape_of_the_result(rng, dtype):
+    weights = rng.standard_normal((40, 9)).astype(dtype)
+    before = weights.copy()
+    similarity = cosine_similarity(weights)
+    assert similarity.dtype == dtype
+    assert (similarity == similarity.T).all()
+    assert (similarity.diagonal() == 1).all()
+    assert np.abs(similarity).max() <= 1
+    np.testing.assert_array_equal(weights, before)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, lambda w: FactoredMatrix(w, np.eye(4))])
+def test_a_unit_without_input_is_named(kind, rng):
+    weights = rng.standard_normal((5, 4))
+    weights[[1, 3]] = 0
+    assert units_without_input(kind(weights)).tolist() == [False, True, False, True, False]
+    with pytest.raises(InputError, match=r"units \[1, 3\] receive no input"):
+        cosine_similarity(kind(weights))
+
+
+def test_a_factored_unit_whose_inputs_cancel_receives_nothing(rng):
+    right = rng.standard_normal((1, 50))
+    factored = FactoredMatrix(np.array([[0.1, 0.2], [0.3, -0.3]]), np.vstack([right, right]))
+    assert units_without_input(factored).tolist() == [False, True]
+
+
+def test_nan_does_not_travel():
+    with pytest.raises(InputError, match="row 0, column 1"):
+        cosine_similarity(np.array([[1.0, np.nan], [1.0, 2.0]]))
+
+
+def test_connectivity_agrees_with_numpy(rng):
+    timeseries = rng.standard_normal((50, 8)) * 10.0 ** np.arange(-4, 4) + 5
+    np.testing.assert_allclose(functional_connectivity(timeseries), np.corrcoef(timeseries.T), atol=1e-10)
+
+
+def test_noise_through_a_projection_gives_its_cosine(rng):
+    # FACTS C4: with independent unit-variance inputs the population FC *is* the cosine similarity.
+    weights = rng.standard_normal((30, 10))
+    # Whitened noise has the population's covariance exactly, so there is no sampling error to allow for.
+    noise = np.linalg.qr(rng.standard_normal((400, 11)) - 0.0)[0]
+    noise = noise - noise.mean(axis=0)
+    noise = np.linalg.svd(noise[:, :10], full_matrices=False)[0]
+    np.testing.assert_allclose(functional_connectivity(noise @ weights.T), cosine_similarity(weights), atol=1e-12)
+
+
+def test_sampled_noise_through_a_projection_comes_close(rng):
+    weights = rng.standard_normal((100, 10))
+    timeseries = rng.standard_normal((5000, 10)) @ weights.T
+    pairs = np.triu_indices(100, 1)
+    r = np.corrcoef(functional_connectivity(timeseries)[pairs], cosine_similarity(weights)[pairs])[0, 1]
+    assert r > 0.998
+
+
+def test_constant_units_are_found_and_refused(rng):
+    timeseries = rng.standard_normal((20, 5))
+    timeseries[:, 1] = 0
+    timeseries[:, 3] = 0.1 + 1e-17
+    assert constant_units(timeseries).tolist() == [False, True, False, True, False]
+    with pytest.raises(InputError, match=r"units \[1, 3\] are constant"):
+        functional_connectivity(timeseries)
+
+
+def test_a_barely_varying_unit_is_not_constant():
+    timeseries = np.ones((10, 2))
+    timeseries[3, 0] += 1e-9
+    assert constant_units(timeseries).tolist() == [False, True]
+
+
+def test_too_few_time_points():
+    with pytest.raises(InputError, match="2 time points"):
+        functional_connectivity(np.array([[1.0, 2.0], [2.0, 1.0]]))
+
+
+def test_fisher_z_is_brought_back_to_r(rng):
+    r = functional_connectivity(rng.standard_normal((30, 4)))
+    z = np.arctanh(r - np.eye(4) * r)
+    np.testing.assert_allclose(connectivity_of(RecurrentActivity(connectivity=z, scale="fisher-z")), r - np.eye(4), atol=1e-12)
+    np.testing.assert_array_equal(connectivity_of(RecurrentActivity(connectivity=r)), r)
+    timeseries = rng.standard_normal((9, 4))
+    np.testing.assert_array_equal(connectivity_of(RecurrentActivity(timeseries)), functional_connectivity(timeseries))
