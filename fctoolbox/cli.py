@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except Exception as error:  # noqa: BLE001  (the last resort: say whose fault it is, and show all)
         traceback.print_exc()
-        click.echo(f"Error: {type(error).__name__}: {error}\nThis is a fault in fctoolbox or a plugin, not in your input.", err=True)
+        click.echo(
+            f"Error: {type(error).__name__}: {error}\nThis is a fault in fctoolbox or a plugin, not in your input.",
+            err=True,
+        )
         sys.exit(1)
 
 
@@ -79,8 +82,17 @@ _PATH = click.Path(path_type=Path)
 
 @cli.command()
 @click.argument("source", required=False)
-@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the source; may be repeated.")
-@click.option("--projection", type=_PATH, help="Your own projection, units × inputs: CSV, TSV, NPY, NPZ, MAT, XLSX.")
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of the source; may be repeated.",
+)
+@click.option(
+    "--projection", type=_PATH, help="Your own projection, units × inputs: CSV, TSV, NPY, NPZ, MAT, XLSX."
+)
 @click.option("--connectivity", type=_PATH, help="Your own functional connectivity, units × units.")
 @click.option("--timeseries", type=_PATH, help="Your own activity, times × units.")
 @click.option("--positions", type=_PATH, help="Positions of the units, units × 3, in mm.")
@@ -90,13 +102,16 @@ _PATH = click.Path(path_type=Path)
 @click.option("--common", is_flag=True, help="Keep the units that all files share.")
 @click.option("--constant-units", type=click.Choice(["drop", "error"]), default="drop", show_default=True)
 @_analysis_options
-def run(source: str | None, options: tuple[str, ...], constant_units: str, out: Path, **settings: Any) -> None:
+def run(
+    source: str | None, options: tuple[str, ...], constant_units: str, out: Path, **settings: Any
+) -> None:
     """Analyse one SOURCE, or your own matrices, and write a report."""
     own = {name: settings.pop(name) for name in _OWN}
     if (source is None) == (own["projection"] is None):
         raise InputError(
             "name a source (see: fctoolbox sources), or give your own files with "
-            "--projection FILE and --connectivity FILE or --timeseries FILE" + ("; not both" if source else "")
+            "--projection FILE and --connectivity FILE or --timeseries FILE"
+            + ("; not both" if source else "")
         )
     _writable(out)
     if source is not None:
@@ -120,23 +135,43 @@ def run(source: str | None, options: tuple[str, ...], constant_units: str, out: 
     _say(report.sentence(), page)
 
 
-_OWN = ("projection", "connectivity", "timeseries", "positions", "distances", "fisher_z", "transposed", "common")
+_OWN = (
+    "projection",
+    "connectivity",
+    "timeseries",
+    "positions",
+    "distances",
+    "fisher_z",
+    "transposed",
+    "common",
+)
 
 
 @cli.command()
 @click.argument("sources", nargs=-1, required=True)
-@click.option("-o", "--option", "options", multiple=True, metavar="SOURCE:KEY=VALUE", help="Option of one of the sources.")
+@click.option(
+    "-o",
+    "--option",
+    "options",
+    multiple=True,
+    metavar="SOURCE:KEY=VALUE",
+    help="Option of one of the sources.",
+)
 @click.option(
     "--or-miniature", is_flag=True,
     help="Where a source's data can be neither found nor downloaded, run its synthetic miniature instead, and say so.",
 )  # fmt: skip
 @_analysis_options
-def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bool, out: Path, **settings: Any) -> None:
+def compare(
+    sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bool, out: Path, **settings: Any
+) -> None:
     """The same analysis of several SOURCES side by side, on one page."""
     from fctoolbox.report import save_comparison
 
     if len(set(sources)) < len(sources):
-        raise InputError(f"a source can be compared once; these repeat: {listed([s for s in set(sources) if sources.count(s) > 1])}")
+        raise InputError(
+            f"a source can be compared once; these repeat: {listed([s for s in set(sources) if sources.count(s) > 1])}"
+        )
     _writable(out)
     chosen = [find_source(name) for name in sources]
     given = _parsed_by_source(chosen, options)
@@ -149,9 +184,14 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
         except DataUnavailable as error:
             if not (or_miniature and source.miniature):
                 if source.miniature:
-                    raise DataUnavailable(f"{error} (--or-miniature runs the synthetic '{source.miniature}' instead)") from error
+                    raise DataUnavailable(
+                        f"{error} (--or-miniature runs the synthetic '{source.miniature}' instead)"
+                    ) from error
                 raise
-            click.echo(f"Warning: {error}\nRunning the SYNTHETIC miniature '{source.miniature}' instead of '{source.name}'.", err=True)
+            click.echo(
+                f"Warning: {error}\nRunning the SYNTHETIC miniature '{source.miniature}' instead of '{source.name}'.",
+                err=True,
+            )
             system = load_source(find_source(source.miniature))
         asked += [system.name.split()[0]]
         asked += [f"-o{system.name.split()[0]}:{option}" for option in _options_of(system) if option != "-o"]
@@ -193,7 +233,9 @@ def sources(as_json: bool) -> None:
     """What can be analysed here."""
     found = installed().sources
     if as_json:
-        click.echo(json.dumps([_described(source) for source in found.values()], indent=1, ensure_ascii=False))
+        click.echo(
+            json.dumps([_described(source) for source in found.values()], indent=1, ensure_ascii=False)
+        )
         return
     width = max((len(name) for name in found), default=0)
     for name, source in found.items():
@@ -220,7 +262,9 @@ def fetch(source: str) -> None:
             failures.append(file.name)
             click.echo(f"{file.name}: {error}", err=True)
     if failures:
-        raise DataUnavailable(f"{len(failures)} of {len(chosen.files)} files of '{source}' are missing: {listed(failures)}")
+        raise DataUnavailable(
+            f"{len(failures)} of {len(chosen.files)} files of '{source}' are missing: {listed(failures)}"
+        )
 
 
 @cli.command()
@@ -258,10 +302,15 @@ def plugins(as_json: bool) -> None:
         for plugin in found.plugins
     ]
     if as_json:
-        click.echo(json.dumps({"plugins": rows, "refused": dict(found.refused)}, indent=1, ensure_ascii=False))
+        click.echo(
+            json.dumps({"plugins": rows, "refused": dict(found.refused)}, indent=1, ensure_ascii=False)
+        )
         return
     for plugin in found.plugins:
-        click.echo(f"{plugin.name}  ({plugin.distribution} {plugin.version})  " + ", ".join(s.name for s in plugin.sources))
+        click.echo(
+            f"{plugin.name}  ({plugin.distribution} {plugin.version})  "
+            + ", ".join(s.name for s in plugin.sources)
+        )
         if plugin.failure:
             click.echo(f"    failed: {plugin.failure}\n    to be rid of this: {plugin.remedy}")
     for message in found.refused.values():
@@ -305,11 +354,19 @@ def _described(source: Source) -> dict[str, Any]:
 
 def _spelt(value: Any) -> str:
     """An option's value as the command line writes it."""
-    return {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
+    return (
+        {True: "true", False: "false", None: "none"}[value]
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
 
 
 def _options_of(system: RecurrentSystem) -> list[str]:
-    return [part for name, value in system.provenance.options.items() for part in ("-o", f"{name}={_spelt(value)}")]
+    return [
+        part
+        for name, value in system.provenance.options.items()
+        for part in ("-o", f"{name}={_spelt(value)}")
+    ]
 
 
 def _settings(settings: Mapping[str, Any], out: Path) -> list[str]:
@@ -324,7 +381,9 @@ def _parsed_by_source(sources: Sequence[Source], options: Sequence[str]) -> dict
     for option in options:
         name, colon, rest = option.partition(":")
         if not colon or name not in given:
-            raise InputError(f"-o {option}: with several sources, write SOURCE:KEY=VALUE.{suggestion(name, list(given))}")
+            raise InputError(
+                f"-o {option}: with several sources, write SOURCE:KEY=VALUE.{suggestion(name, list(given))}"
+            )
         given[name].append(rest)
     return {source.name: _parsed(source, given[source.name]) for source in sources}
 

@@ -157,7 +157,9 @@ def detect_communities(
     matrix = _without_diagonal(matrix)
     quality = _quality_matrix(matrix, resolution)
     generators = np.random.default_rng(rng).spawn(n_restarts)
-    runs = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(_search)(quality, generator) for generator in generators)
+    runs = Parallel(n_jobs=n_jobs, prefer="threads")(
+        delayed(_search)(quality, generator) for generator in generators
+    )
     partitions = np.stack([_in_order_of_size(labels) for labels, _ in runs])
     restart_q = _modularities(matrix, partitions, resolution)
     # Restarts that reach one optimum differ in the last digits; the first of them is taken.
@@ -168,8 +170,8 @@ def detect_communities(
     return Communities(labels, float(restart_q[best]), restart_q, all(converged for _, converged in runs))
 
 
-def _without_diagonal(matrix: Floats) -> NDArray[np.float64]:
-    matrix = np.array(matrix, dtype=np.float64)
+def _without_diagonal(values: Floats) -> NDArray[np.float64]:
+    matrix = np.array(values, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise InputError(f"the matrix has shape {matrix.shape}, but it must be square (n_units, n_units)")
     if len(matrix) < 2:
@@ -198,7 +200,8 @@ def _as_partitions(labels: ArrayLike, n_units: int, *, ndim: int) -> Labels:
     if array.dtype.kind == "O":
         array = array.astype(str)
     # Names, and numbers that do not count from 0, become module numbers.
-    return np.unique(array, return_inverse=True)[1].reshape(array.shape).astype(np.intp)
+    modules: Labels = np.unique(array, return_inverse=True)[1].reshape(array.shape).astype(np.intp)
+    return modules
 
 
 def _modularities(matrix: NDArray[np.float64], partitions: Labels, resolution: float) -> NDArray[np.float64]:

@@ -16,7 +16,8 @@ from fctoolbox.errors import DataUnavailable
 from fctoolbox.system import FileRecord
 
 _CONNECT_SECONDS = 10
-_CHUNK = 2**20
+# What a broken connection loses at most; the rest is kept and continued.
+_CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def locate(file: DataFile) -> Path | None:
     if mirror := os.environ.get("FCTOOLBOX_MIRROR"):
         folder = Path(mirror).expanduser()
         if not folder.is_dir():
-            warnings.warn(f"FCTOOLBOX_MIRROR names {mirror}, which is not a folder; it is ignored", stacklevel=2)
-        found = _search(folder, file)
-        if found is not None:
+            warnings.warn(
+                f"FCTOOLBOX_MIRROR names {mirror}, which is not a folder; it is ignored", stacklevel=2
+            )
+        elif found := _search(folder, file):
             return found
     cached = _cached_path(file)
     return cached if cached.is_file() and sha256_of(cached) == file.sha256 else None
@@ -99,8 +101,13 @@ def fetch(file: DataFile) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         pooch.get_logger().setLevel("WARNING")
-        pooch.retrieve(file.url, f"sha256:{file.sha256}", fname=target.name, path=target.parent, downloader=_download)
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; pooch reports a wrong hash as ValueError
+        pooch.retrieve(
+            file.url, f"sha256:{file.sha256}", fname=target.name, path=target.parent, downloader=_download
+        )
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # requests' errors are OSErrors; pooch reports a wrong hash as ValueError
         raise DataUnavailable(
             f"{file.name} is in neither the mirror (FCTOOLBOX_MIRROR={os.environ.get('FCTOOLBOX_MIRROR', 'not set')}) "
             f"nor the cache ({target.parent}), and could not be downloaded from {file.url}: {_brief(error)}. "
@@ -119,7 +126,9 @@ def sha256_of(path: Path) -> str:
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary name to write to, which becomes `path` only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix, delete=False) as stream:
+    with NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix, delete=False
+    ) as stream:
         temporary = Path(stream.name)
     try:
         yield temporary
@@ -187,12 +196,21 @@ def _download(url: str, output_file: str, _pooch: Any) -> None:
             total = done + int(response.headers.get("Content-Length", 0))
             with (
                 partial.open("ab" if done else "wb") as stream,
-                tqdm(total=total or None, initial=done, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], disable=None) as bar,
+                tqdm(
+                    total=total or None,
+                    initial=done,
+                    unit="B",
+                    unit_scale=True,
+                    desc=url.rsplit("/", 1)[-1],
+                    disable=None,
+                ) as bar,
             ):
                 for chunk in response.iter_content(_CHUNK):
                     stream.write(chunk)
                     bar.update(len(chunk))
     if partial.stat().st_size < total:
-        raise OSError(f"the connection ended after {partial.stat().st_size} of {total} bytes; run again to continue")
+        raise OSError(
+            f"the connection ended after {partial.stat().st_size} of {total} bytes; run again to continue"
+        )
     # A partial file that turns out wrong must not be continued for ever: it is moved, and pooch checks the hash.
     shutil.move(partial, output_file)

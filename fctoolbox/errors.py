@@ -18,9 +18,9 @@ class PluginError(InputError):
 
 def listed(names: Iterable[object], *, most: int = 8) -> str:
     """The first names, comma-separated, and how many more there are."""
-    names = [str(name) for name in names]
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} … and {len(names) - most} more"
+    words = [str(name) for name in names]
+    shown = ", ".join(words[:most])
+    return shown if len(words) <= most else f"{shown} … and {len(words) - most} more"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -277,7 +277,14 @@ def analyse_origin(
         },
         rng=seed,
         call=_call(
-            analysed, {"null": models, "n_nulls": n_nulls, "n_restarts": n_restarts, "resolution": resolution, "rng": seed}
+            analysed,
+            {
+                "null": models,
+                "n_nulls": n_nulls,
+                "n_restarts": n_restarts,
+                "resolution": resolution,
+                "rng": seed,
+            },
         ),
         seconds=time.perf_counter() - started,
     )
@@ -287,7 +294,11 @@ def versions() -> dict[str, str]:
     """Versions of Python, fctoolbox with its plugins, and the libraries that took part."""
     names = ["fctoolbox", "numpy", "scipy", "numba"]
     names += [name for name in ("torch", "neurogym", "nibabel", "brainsmash") if name in sys.modules]
-    names += [each.metadata["Name"] for each in importlib.metadata.distributions() if each.metadata["Name"].startswith("fctoolbox-")]
+    names += [
+        each.metadata["Name"]
+        for each in importlib.metadata.distributions()
+        if each.metadata["Name"].startswith("fctoolbox-")
+    ]
     found = {"python": platform.python_version()}
     for name in dict.fromkeys(names):
         found[name] = importlib.metadata.version(name)
@@ -298,7 +309,9 @@ def _null_names(null: str | Sequence[str]) -> tuple[str, ...]:
     names = (null,) if isinstance(null, str) else tuple(dict.fromkeys(null))
     for name in names:
         if name not in NULLS:
-            raise InputError(f"no null named '{name}'.{suggestion(name, NULLS)} There are: {', '.join(NULLS)}.")
+            raise InputError(
+                f"no null named '{name}'.{suggestion(name, NULLS)} There are: {', '.join(NULLS)}."
+            )
     return names
 
 
@@ -314,7 +327,9 @@ def _seeded(rng: int | np.random.Generator | None) -> tuple[np.random.Generator,
 def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tuple[Dropped, ...]]:
     if policy not in ("drop", "error"):
         raise InputError(f"constant_units is {policy!r}; it must be 'drop' or 'error'")
-    reasons = {int(i): "receives no input" for i in np.flatnonzero(units_without_input(system.projection.weights))}
+    reasons = {
+        int(i): "receives no input" for i in np.flatnonzero(units_without_input(system.projection.weights))
+    }
     if system.activity.connectivity is None and system.activity.timeseries is not None:
         constant = [int(i) for i in np.flatnonzero(constant_units(system.activity.timeseries))]
         if constant and policy == "error":
@@ -338,7 +353,10 @@ def _relationship(similarity: Floats, connectivity: Floats) -> tuple[float, floa
     from scipy.stats import rankdata
 
     pairs = np.triu_indices(len(similarity), 1)
-    edges = {"similarity of the input projections": similarity[pairs], "functional connectivity": connectivity[pairs]}
+    edges = {
+        "similarity of the input projections": similarity[pairs],
+        "functional connectivity": connectivity[pairs],
+    }
     for what, values in edges.items():
         if np.ptp(values) <= 1e-12:
             raise InputError(

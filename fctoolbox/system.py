@@ -7,7 +7,7 @@ read-only ones (a memory map of a dense connectome) are shared.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from html import escape
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ Scale = Literal["pearson-r", "fisher-z"]
 # Rows looked at together when a large matrix is checked: bounds the memory, keeps the loop short.
 _BLOCK_VALUES = 2**24
 _SYMMETRY_TOLERANCE = 1e-4
+_AXIS_OF_LETTER = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class FactoredMatrix:
         return self.left.shape[0], self.right.shape[1]
 
 
-Weights = Floats | sparse.csr_array | FactoredMatrix
+Weights: TypeAlias = Floats | sparse.csr_array | FactoredMatrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,23 +144,33 @@ class RecurrentActivity:
 
     def __post_init__(self) -> None:
         if self.timeseries is None and self.connectivity is None:
-            raise InputError("activity needs a timeseries (n_times, n_units) or a connectivity (n_units, n_units)")
+            raise InputError(
+                "activity needs a timeseries (n_times, n_units) or a connectivity (n_units, n_units)"
+            )
         if self.scale not in ("pearson-r", "fisher-z"):
             raise InputError(f"scale is {self.scale!r}; it must be 'pearson-r' or 'fisher-z'")
         if self.sampling_interval is not None and not (
             np.isfinite(self.sampling_interval) and self.sampling_interval > 0
         ):
-            raise InputError(f"sampling_interval is {self.sampling_interval}; it must be a positive number of seconds")
+            raise InputError(
+                f"sampling_interval is {self.sampling_interval}; it must be a positive number of seconds"
+            )
         timeseries = None if self.timeseries is None else _matrix(self.timeseries, "timeseries")
         connectivity = None if self.connectivity is None else _connectivity(self.connectivity, self.scale)
-        if timeseries is not None and connectivity is not None and timeseries.shape[1] != connectivity.shape[0]:
+        if (
+            timeseries is not None
+            and connectivity is not None
+            and timeseries.shape[1] != connectivity.shape[0]
+        ):
             raise InputError(
                 f"timeseries has {timeseries.shape[1]} columns, but connectivity has {connectivity.shape[0]} units. "
                 "Is the timeseries transposed? Time runs along axis 0."
             )
         n_times = None if timeseries is None else timeseries.shape[0]
         trials = None if self.trials is None else _trials(self.trials, n_times)
-        variables = {str(name): _variable(values, str(name), n_times) for name, values in self.variables.items()}
+        variables = {
+            str(name): _variable(values, str(name), n_times) for name, values in self.variables.items()
+        }
         _set(self, timeseries=timeseries, connectivity=connectivity, trials=trials, variables=variables)
 
     @property
@@ -221,7 +232,12 @@ class Surface:
         if hemispheres is not None and len(hemispheres) != n_vertices:
             raise InputError(f"hemispheres has {len(hemispheres)} entries for {n_vertices} vertices")
         _set(
-            self, vertices=vertices, faces=faces, unit_of_vertex=unit_of_vertex, sphere=sphere, hemispheres=hemispheres
+            self,
+            vertices=vertices,
+            faces=faces,
+            unit_of_vertex=unit_of_vertex,
+            sphere=sphere,
+            hemispheres=hemispheres,
         )
 
 
@@ -247,9 +263,13 @@ class LabelVolume:
     def __post_init__(self) -> None:
         unit_of_voxel, affine = _integers(self.unit_of_voxel, "unit_of_voxel"), _matrix(self.affine, "affine")
         if unit_of_voxel.ndim != 3 or affine.shape != (4, 4):
-            raise InputError(f"unit_of_voxel {unit_of_voxel.shape} must be 3-D and affine {affine.shape} 4 × 4")
-        if sorted("RAS"["RLAPSI".index(each) // 2] if each in "RLAPSI" else "?" for each in self.orientation) != list("ARS"):
-            raise InputError(f"orientation is {self.orientation!r}; it needs one of R/L, A/P and S/I for each axis, as in 'PIR'")
+            raise InputError(
+                f"unit_of_voxel {unit_of_voxel.shape} must be 3-D and affine {affine.shape} 4 × 4"
+            )
+        if sorted(_AXIS_OF_LETTER.get(letter, "") for letter in self.orientation) != ["x", "y", "z"]:
+            raise InputError(
+                f"orientation is {self.orientation!r}; it needs one of R/L, one of A/P and one of S/I, as in 'PIR'"
+            )
         _set(self, unit_of_voxel=unit_of_voxel, affine=affine)
 
 
@@ -280,10 +300,12 @@ class Geometry:
         positions = None if self.positions is None else _matrix(self.positions, "positions")
         if positions is not None and positions.shape[1] != 3:
             raise InputError(f"positions has shape {positions.shape}; it needs 3 columns (x, y, z in mm)")
+        if len(self.axes) != 3:
+            raise InputError(f"axes is {self.axes!r}; it needs a word for each of the 3 columns of positions")
         distances = None if self.distances is None else _matrix(self.distances, "distances")
         if distances is not None:
             _check_square(distances, "distances")
-            _check_symmetric(distances, "distances")
+            check_symmetric(distances, "distances")
             if distances.min() < 0 or np.abs(np.diagonal(distances)).max() > 0:
                 raise InputError("distances must be ≥ 0, with zeros on the diagonal")
         _set(self, positions=positions, distances=distances, axes=tuple(self.axes))
@@ -351,6 +373,10 @@ class Provenance:
     notes: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
 
+    def __post_init__(self) -> None:
+        notes = {str(label): str(text) for label, text in self.notes.items()}
+        _set(self, files=tuple(self.files), options=dict(self.options), notes=notes)
+
 
 @dataclass(frozen=True, eq=False)
 class RecurrentSystem:
@@ -396,7 +422,9 @@ class RecurrentSystem:
                 f"entry for each of the {n_units} units.{_transposed(self.projection.weights.shape, n_units)}"
             )
         if self.activity.n_units != n_units:
-            array = self.activity.timeseries if self.activity.connectivity is None else self.activity.connectivity
+            array = (
+                self.activity.timeseries if self.activity.connectivity is None else self.activity.connectivity
+            )
             assert array is not None
             raise InputError(
                 f"activity has shape {array.shape}, but axis 1 should have one entry for each of the {n_units} units."
@@ -407,9 +435,13 @@ class RecurrentSystem:
         annotations = {str(name): tuple(map(str, labels)) for name, labels in self.annotations.items()}
         for name, labels in annotations.items():
             if len(labels) != n_units:
-                raise InputError(f"annotation '{name}' has {len(labels)} labels, but there are {n_units} units")
+                raise InputError(
+                    f"annotation '{name}' has {len(labels)} labels, but there are {n_units} units"
+                )
         if self.provenance.synthetic and "synthetic" not in self.name:
-            raise InputError(f"{self.name!r} holds synthetic data, so its name must contain the word 'synthetic'")
+            raise InputError(
+                f"{self.name!r} holds synthetic data, so its name must contain the word 'synthetic'"
+            )
         _set(self, units=units, annotations=annotations)
 
     @property
@@ -418,12 +450,17 @@ class RecurrentSystem:
         return len(self.units)
 
     def select_units(self, index: ArrayLike) -> "RecurrentSystem":
-        """A system of the units at `index` only (integers, or one boolean per unit).
+        """A system of the units at `index` only, in that order (integers, or one boolean per unit).
 
         The model is left out: a network without some of its units is another network (see ``model.lesion``).
         """
-        index = np.asarray(index)
-        index = np.flatnonzero(index) if index.dtype == bool else index
+        try:
+            index = np.arange(self.n_units)[np.atleast_1d(index)]
+        except IndexError as error:
+            raise InputError(
+                f"units are selected by whole numbers from 0 to {self.n_units - 1}, "
+                f"or by one boolean for each of the {self.n_units} units: {error}"
+            ) from error
         if np.array_equal(index, np.arange(self.n_units)):
             return self
         return replace(
@@ -451,7 +488,11 @@ class RecurrentSystem:
             does.append(f"{len(np.unique(activity.trials)):,} trials")
         if activity.variables:
             does.append("variables " + listed(activity.variables))
-        where = [] if geometry is None else [f.name for f in fields(geometry) if getattr(geometry, f.name) is not None]
+        where = (
+            []
+            if geometry is None
+            else [f.name for f in fields(geometry) if getattr(geometry, f.name) is not None]
+        )
         facts = {
             "Units": f"{self.n_units:,} ({listed(self.units, most=4)})",
             "Inputs": f"{self.projection.n_inputs:,}, {kind} ({listed(self.projection.inputs, most=4)})",
@@ -482,50 +523,65 @@ def _set(instance: object, **values: object) -> None:
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    if not array.flags.writeable:
-        return array
-    array = array.copy()
-    array.flags.writeable = False
+    """The array itself if nobody can change it any more, else a read-only copy."""
+    owner: object = array  # a read-only view changes with the writable array that it looks at
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            array = array.copy()
+            array.flags.writeable = False
+            return array
+        owner = owner.base
     return array
 
 
 def _floats(values: ArrayLike, what: str) -> Floats:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{what} holds {array.dtype.name} values; it needs real numbers")
-    if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float64)
-    return _frozen(array)
+    array = _array(values, what, kinds="fiub", needed="real numbers")
+    return _frozen(array if array.dtype in (np.float32, np.float64) else array.astype(np.float64))
 
 
 def _integers(values: ArrayLike, what: str) -> Integers:
+    return _frozen(_array(values, what, kinds="iu", needed="integers"))
+
+
+def _array(values: ArrayLike, what: str, *, kinds: str, needed: str) -> NDArray[Any]:
+    if np.ma.is_masked(values):  # the numbers behind a mask mean nothing
+        raise InputError(f"{what} has masked values; leave those units, inputs or times out")
     array = np.asarray(values)
-    if array.dtype.kind not in "iu":
-        raise InputError(f"{what} holds {array.dtype.name} values; it needs integers")
-    return _frozen(array)
+    if array.dtype.kind not in kinds:
+        raise InputError(f"{what} holds {array.dtype.name} values; it needs {needed}")
+    return array
 
 
 def _matrix(values: ArrayLike, what: str) -> Floats:
     array = _floats(values, what)
-    if array.ndim != 2 or 0 in array.shape:
-        raise InputError(f"{what} has shape {array.shape}; it needs two dimensions, neither empty")
+    _check_two_dimensions(array.shape, what)
     check_finite(array, what)
     return array
+
+
+def _check_two_dimensions(shape: tuple[int, ...], what: str) -> None:
+    if len(shape) != 2 or 0 in shape:
+        raise InputError(f"{what} has shape {shape}; it needs two dimensions, neither empty")
 
 
 def _weights(weights: Any) -> Weights:
     if isinstance(weights, FactoredMatrix):
         return weights
-    if sparse.issparse(weights):
-        matrix = sparse.csr_array(weights, copy=True)
-        matrix.sum_duplicates()
-        if matrix.dtype not in (np.float32, np.float64):
-            matrix = matrix.astype(np.float64)
-        check_finite(matrix.data[None, :], "weights (its stored values)")
-        for part in (matrix.data, matrix.indices, matrix.indptr):
-            part.flags.writeable = False
-        return matrix
-    return _matrix(weights, "weights")
+    return _sparse(weights) if sparse.issparse(weights) else _matrix(weights, "weights")
+
+
+def _sparse(weights: Any) -> sparse.csr_array:
+    _check_two_dimensions(weights.shape, "weights")
+    matrix = sparse.csr_array(weights, copy=True)
+    matrix.sum_duplicates()
+    matrix.data = _floats(matrix.data, "weights")
+    bad = np.flatnonzero(~np.isfinite(matrix.data))
+    if len(bad):
+        row, column = (int(index[bad[0]]) for index in matrix.tocoo().coords)
+        raise InputError(_not_finite("weights", len(bad), row, column))
+    for part in (matrix.indices, matrix.indptr):
+        part.flags.writeable = False
+    return matrix
 
 
 def _names(names: Sequence[str], what: str) -> tuple[str, ...]:
@@ -555,20 +611,22 @@ def check_finite(matrix: Floats, what: str) -> None:
     ------
     InputError
     """
-    count, first, on_diagonal = 0, None, 0
-    for rows in _blocks(matrix):
-        bad = ~np.isfinite(matrix[rows])
-        if bad.any():
-            where = np.argwhere(bad) + (rows.start, 0)
-            count += len(where)
-            on_diagonal += int((where[:, 0] == where[:, 1]).sum())
-            first = tuple(int(i) for i in where[0]) if first is None else first
-    if count:
-        everywhere = f", all on the diagonal (which is never used: set it to 0)" if count == on_diagonal else ""
-        raise InputError(
-            f"{what} has {count} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite "
-            f"(NaN or infinity), the first at row {first[0]}, column {first[1]} (counted from 0){everywhere}"  # type: ignore[index]
-        )
+    count = sum(int(np.count_nonzero(~np.isfinite(matrix[rows]))) for rows in _blocks(matrix))
+    if count == 0:
+        return
+    row = next(i for i, values in enumerate(matrix) if not np.isfinite(values).all())
+    message = _not_finite(what, count, row, int(np.argmin(np.isfinite(matrix[row]))))
+    if matrix.shape[0] == matrix.shape[1] and np.count_nonzero(~np.isfinite(np.diagonal(matrix))) == count:
+        message += ", all on the diagonal (that of a connectivity is never used: set it to 0)"
+    raise InputError(message)
+
+
+def _not_finite(what: str, count: int, row: int, column: int) -> str:
+    values = "value that is" if count == 1 else "values that are"
+    return (
+        f"{what} has {count} {values} not finite (NaN or infinity), the first at row {row}, column {column} "
+        "(counted from 0)"
+    )
 
 
 def _check_square(matrix: Floats, what: str) -> None:
@@ -576,16 +634,23 @@ def _check_square(matrix: Floats, what: str) -> None:
         raise InputError(f"{what} has shape {matrix.shape}, but it must be square (n_units, n_units)")
 
 
-def _check_symmetric(matrix: Floats, what: str) -> None:
+def check_symmetric(matrix: Floats, what: str, units: Sequence[str] | None = None) -> None:
+    """Refuse a square matrix that is not symmetric, naming the first pair of units that disagrees.
+
+    Raises
+    ------
+    InputError
+    """
     scale = max(float(np.abs(matrix[rows]).max()) for rows in _blocks(matrix))
     for rows in _blocks(matrix):
         difference = np.abs(matrix[rows] - matrix[:, rows].T)
         if difference.max() > _SYMMETRY_TOLERANCE * scale:
             i, j = (int(index) for index in np.argwhere(difference > _SYMMETRY_TOLERANCE * scale)[0])
             i += rows.start
+            one, other = (i, j) if units is None else (units[i], units[j])
             raise InputError(
-                f"{what} is not symmetric: [{i}, {j}] is {matrix[i, j]:g}, but [{j}, {i}] is {matrix[j, i]:g}. "
-                "Average it with its transpose if that is what you mean."
+                f"{what} is not symmetric: [{one}, {other}] is {matrix[i, j]:g}, but [{other}, {one}] is "
+                f"{matrix[j, i]:g}. Average it with its transpose if that is what you mean."
             )
 
 
@@ -593,30 +658,37 @@ def _connectivity(values: ArrayLike, scale: str) -> Floats:
     array = _floats(values, "connectivity")
     _check_square(array, "connectivity")
     connectivity = _matrix(array, "connectivity")
-    _check_symmetric(connectivity, "connectivity")
+    check_symmetric(connectivity, "connectivity")
     if scale == "pearson-r":
         largest = max(float(np.abs(connectivity[rows]).max()) for rows in _blocks(connectivity))
         if largest > 1 + 1e-6:
             raise InputError(
                 f"connectivity reaches {largest:g}, but a Pearson r never exceeds 1. "
-                "If these are Fisher z values, say so with scale='fisher-z'."
+                "If these are Fisher z values, say so with scale='fisher-z' (on the command line: --fisher-z)."
             )
     return connectivity
 
 
 def _trials(values: ArrayLike, n_times: int | None) -> Integers:
     trials = _integers(values, "trials")
-    if n_times is None or trials.shape != (n_times,):
-        raise InputError(f"trials has shape {trials.shape}; it needs one entry for each row of timeseries ({n_times})")
+    if n_times is None:
+        raise InputError("trials need a timeseries: they say which trial each of its rows belongs to")
+    if trials.shape != (n_times,):
+        raise InputError(
+            f"trials has shape {trials.shape}; it needs one entry for each row of timeseries ({n_times})"
+        )
     return trials
 
 
 def _variable(values: ArrayLike, name: str, n_times: int | None) -> Floats:
-    array = np.asarray(values)
+    if n_times is None:
+        raise InputError(f"variable '{name}' needs a timeseries, row for row")
+    array = _floats(values, f"variable '{name}'")
     variable = _matrix(array[:, None] if array.ndim == 1 else array, f"variable '{name}'")
     if variable.shape[0] != n_times:
         raise InputError(
-            f"variable '{name}' has shape {variable.shape}; axis 0 needs one entry for each row of timeseries ({n_times})"
+            f"variable '{name}' has shape {variable.shape}; axis 0 needs one entry for each row of timeseries "
+            f"({n_times})"
         )
     return variable
 
@@ -632,4 +704,6 @@ def _check_geometry(geometry: Geometry, n_units: int) -> None:
     }
     for what, index in indices.items():
         if index is not None and index.size and (index.max() >= n_units or index.min() < -2):
-            raise InputError(f"{what} names units {index.min()} … {index.max()}, but units are 0 … {n_units - 1}")
+            raise InputError(
+                f"{what} names units {index.min()} … {index.max()}, but units are 0 … {n_units - 1}"
+            )

@@ -25,7 +25,21 @@ from fctoolbox.system import (
 )
 
 # Words for "there is no number here"; each is refused, with its place, instead of becoming NaN.
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "#num!", "#n/a", "inf", "-inf", "+inf", "infinity", "-infinity"}
+_MISSING = {
+    "",
+    "na",
+    "n/a",
+    "nan",
+    "null",
+    "none",
+    "#num!",
+    "#n/a",
+    "inf",
+    "-inf",
+    "+inf",
+    "infinity",
+    "-infinity",
+}
 _UNIT_HEADERS = ("unit", "units", "region", "name", "area", "roi")
 _LABEL_HEADERS = ("label", "labels", "community", "module", "cluster")
 _BINARY = re.compile(r"(?P<file>.+\.(?:npz|mat|xlsx)):(?P<key>[^/\\]+)", re.IGNORECASE)
@@ -75,8 +89,12 @@ def read_table(path: str | Path) -> Table:
     match = _BINARY.fullmatch(str(path))
     file, key = (Path(match["file"]), match["key"]) if match and not Path(path).exists() else (Path(path), "")
     if not file.is_file():
-        near = nearest(file.name, [path.name for path in file.parent.iterdir()]) if file.parent.is_dir() else ""
-        raise InputError(f"there is no file {file}." + (f" Did you mean {file.parent / near}?" if near else ""))
+        near = (
+            nearest(file.name, [path.name for path in file.parent.iterdir()]) if file.parent.is_dir() else ""
+        )
+        raise InputError(
+            f"there is no file {file}." + (f" Did you mean {file.parent / near}?" if near else "")
+        )
     readers: dict[str, Callable[[Path, str], Table]] = {
         ".csv": _read_text,
         ".tsv": _read_text,
@@ -92,7 +110,9 @@ def read_table(path: str | Path) -> Table:
     for axis, names in (("rows", table.rows), ("columns", table.columns)):
         if names is not None and len(set(names)) < len(names):
             twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-            raise InputError(f"{file}: the names of its {axis} must be unique, but these repeat: {listed(twice)}")
+            raise InputError(
+                f"{file}: the names of its {axis} must be unique, but these repeat: {listed(twice)}"
+            )
     return table
 
 
@@ -244,7 +264,9 @@ def read_labels(path: str | Path, units: Sequence[str] | None, n_units: int) -> 
     for number, row in enumerate(rows, start=1):
         unit, label = row[unit_column].strip(), row[label_column].strip()
         if not label or label.lower() in ("nan", "na"):
-            raise InputError(f"{file}: unit '{unit}' has no label (entry {number}); give every unit a community")
+            raise InputError(
+                f"{file}: unit '{unit}' has no label (entry {number}); give every unit a community"
+            )
         if unit in labels:
             raise InputError(f"{file}: unit '{unit}' occurs twice (entry {number})")
         labels[unit] = label
@@ -264,7 +286,9 @@ def _square(table: Table, what: str) -> Table:
         return Table(table.values, rows, columns, table.path)
     if set(rows) != set(columns):
         odd = [name for name in rows if name not in columns] + [name for name in columns if name not in rows]
-        raise InputError(f"{table.path}: rows and columns of the {what} must name the same units; these differ: {listed(odd)}")
+        raise InputError(
+            f"{table.path}: rows and columns of the {what} must name the same units; these differ: {listed(odd)}"
+        )
     order = [columns.index(name) for name in rows]
     return Table(table.values[:, order], rows, rows, table.path)
 
@@ -279,7 +303,9 @@ def _match(
     if common and len(named) == len(tables):
         first, *others = named.values()
         units = tuple(name for name in first if all(name in other for other in others))
-        left_out = list(dict.fromkeys(name for names in named.values() for name in names if name not in units))
+        left_out = list(
+            dict.fromkeys(name for names in named.values() for name in names if name not in units)
+        )
         if left_out:
             notes["Units not in all files, left out"] = f"{len(left_out)}: {listed(left_out, most=40)}"
         if not units:
@@ -325,7 +351,9 @@ def _refuse_transposed(tables: dict[str, Table]) -> None:
         if what == "projection":
             continue
         if projection.rows is not None and projection.columns is not None and other.rows is not None:
-            as_rows, as_columns = (len(set(names) & set(other.rows)) for names in (projection.rows, projection.columns))
+            as_rows, as_columns = (
+                len(set(names) & set(other.rows)) for names in (projection.rows, projection.columns)
+            )
             transposed = as_columns > as_rows and as_columns > len(other.rows) / 2
         else:
             n_units, shape = len(other.values), projection.values.shape
@@ -336,7 +364,11 @@ def _refuse_transposed(tables: dict[str, Table]) -> None:
                 "Rows must be the units that receive, columns the inputs that send; "
                 "transpose the file, or say --transposed."
             )
-        if what == "timeseries" and other.rows is None and other.values.shape[1] == len(projection.values) != len(other.values):
+        if (
+            what == "timeseries"
+            and other.rows is None
+            and other.values.shape[1] == len(projection.values) != len(other.values)
+        ):
             raise InputError(
                 f"{other.path} seems to be transposed: it has shape {other.values.T.shape}, but time must run along the "
                 f"rows, with one column for each of the {len(projection.values)} units"
@@ -355,11 +387,16 @@ def _refuse_disagreement(named: dict[str, tuple[str, ...]], paths: dict[str, Pat
             parts = []
             if unknown:
                 near = {name: nearest(name, missing) for name in unknown}
-                hints = [f"'{name}'" + (f" (did you mean '{near[name]}'?)" if near[name] else "") for name in unknown]
+                hints = [
+                    f"'{name}'" + (f" (did you mean '{near[name]}'?)" if near[name] else "")
+                    for name in unknown
+                ]
                 parts.append(f"only in the {what}: {listed(hints)}")
             if missing:
                 parts.append(f"only in the {reference}: {listed([repr(name) for name in missing])}")
-            advice = "correct the names" + (", or keep the units that all files share with --common" if "labels" not in paths else "")
+            advice = "correct the names" + (
+                ", or keep the units that all files share with --common" if "labels" not in paths else ""
+            )
             raise InputError(
                 f"{paths[what]}: the units of the {what} and the {reference} do not match; {'; '.join(parts)}. Please {advice}."
             )
@@ -371,7 +408,9 @@ def _text_rows(file: Path) -> list[list[str]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        raise InputError(
+            f"{file} is not text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
     first = text.lstrip().partition("\n")[0]
     delimiter = next((mark for mark in ("\t", ",", ";") if mark in first), None)
     lines = text.splitlines()
@@ -411,7 +450,9 @@ def _from_cells(rows: list[list[str]], file: Path) -> Table:
         header = header[1:]  # otherwise the header has no cell above the names, as R writes it
     width = len(body[0]) - has_names
     if header is not None and len(header) != width:
-        raise InputError(f"{file} has {len(header)} names in its header, but {width} values in the row below it")
+        raise InputError(
+            f"{file} has {len(header)} names in its header, but {width} values in the row below it"
+        )
     names = tuple(row[0] for row in body) if has_names else None
     values = np.empty((len(body), width))
     for i, row in enumerate(body):
@@ -480,7 +521,9 @@ def _from_arrays(arrays: dict[str, Any], file: Path, key: str) -> Table:
         if getattr(array, "ndim", 0) == 2 and array.dtype.kind in "fiub" and min(array.shape) > 1
     }
     if key and key not in matrices:
-        raise InputError(f"{file} has no matrix '{key}'.{suggestion(key, list(matrices))} It has: {listed(matrices) or 'none'}.")
+        raise InputError(
+            f"{file} has no matrix '{key}'.{suggestion(key, list(matrices))} It has: {listed(matrices) or 'none'}."
+        )
     if not key and len(matrices) != 1:
         raise InputError(
             f"{file} holds {len(matrices)} matrices ({listed(matrices) or 'none'})"
@@ -490,7 +533,9 @@ def _from_arrays(arrays: dict[str, Any], file: Path, key: str) -> Table:
     names = [
         tuple(str(each).strip() for each in np.ravel(array))
         for array in arrays.values()
-        if getattr(array, "ndim", 0) in (1, 2) and array.dtype.kind in "US" and array.size == len(matrices[key])
+        if getattr(array, "ndim", 0) in (1, 2)
+        and array.dtype.kind in "US"
+        and array.size == len(matrices[key])
     ]
     # Names are taken only where there is no doubt which ones are meant.
     return _from_array(matrices[key], file, names[0] if len(names) == 1 else None)
@@ -498,7 +543,9 @@ def _from_arrays(arrays: dict[str, Any], file: Path, key: str) -> Table:
 
 def _from_array(array: Any, file: Path, rows: tuple[str, ...] | None) -> Table:
     if array.ndim != 2 or array.dtype.kind not in "fiub":
-        raise InputError(f"{file} holds {array.dtype.name} of shape {array.shape}; a matrix of numbers is needed")
+        raise InputError(
+            f"{file} holds {array.dtype.name} of shape {array.shape}; a matrix of numbers is needed"
+        )
     values = np.asarray(array, dtype=np.float64)
     check_finite(values, str(file))
     return Table(values, rows, None, file)
@@ -518,9 +565,13 @@ def _read_xlsx(file: Path, key: str) -> Table:
     try:
         sheets = book.sheetnames
         if key and key not in sheets:
-            raise InputError(f"{file} has no sheet '{key}'.{suggestion(key, sheets)} It has: {listed(sheets)}.")
+            raise InputError(
+                f"{file} has no sheet '{key}'.{suggestion(key, sheets)} It has: {listed(sheets)}."
+            )
         if not key and len(sheets) > 1:
-            raise InputError(f"{file} has {len(sheets)} sheets ({listed(sheets)}); say which: {file}:{sheets[0]}")
+            raise InputError(
+                f"{file} has {len(sheets)} sheets ({listed(sheets)}); say which: {file}:{sheets[0]}"
+            )
         cells = [
             ["" if cell is None else str(cell) for cell in row]
             for row in book[key or sheets[0]].iter_rows(values_only=True)

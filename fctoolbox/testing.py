@@ -93,7 +93,11 @@ def _arrays(system: RecurrentSystem) -> dict[str, Any]:
     if isinstance(weights, FactoredMatrix):
         arrays |= {"weights.left": weights.left, "weights.right": weights.right}
     elif sparse.issparse(weights):
-        arrays |= {"weights.data": weights.data, "weights.indices": weights.indices, "weights.indptr": weights.indptr}
+        arrays |= {
+            "weights.data": weights.data,
+            "weights.indices": weights.indices,
+            "weights.indptr": weights.indptr,
+        }
     else:
         arrays["weights"] = weights
     if geometry is not None:

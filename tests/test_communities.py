@@ -47,7 +47,9 @@ def test_unsigned_agrees_with_networkx(rng):
     labels = rng.integers(0, 4, 20)
     communities = [set(np.flatnonzero(labels == c)) for c in np.unique(labels)]
     for resolution in (0.5, 1.0, 1.7):
-        expected = networkx.algorithms.community.modularity(networkx.from_numpy_array(matrix), communities, resolution=resolution)
+        expected = networkx.algorithms.community.modularity(
+            networkx.from_numpy_array(matrix), communities, resolution=resolution
+        )
         assert modularity(matrix, labels, resolution=resolution) == pytest.approx(expected, abs=1e-12)
 
 
@@ -97,7 +99,10 @@ def test_one_module_has_exactly_no_modularity(rng):
 def test_best_of_gaussian_projections(rng):
     # FACTS C4: mean best Q* for 100 units and Gaussian weights.
     for n_inputs, expected in ((2, 0.573), (10, 0.349), (100, 0.222)):
-        q = [detect_communities(cosine_similarity(rng.standard_normal((100, n_inputs))), n_restarts=5, rng=i).q for i in range(4)]
+        q = [
+            detect_communities(cosine_similarity(rng.standard_normal((100, n_inputs))), n_restarts=5, rng=i).q
+            for i in range(4)
+        ]
         assert np.mean(q) == pytest.approx(expected, abs=0.03)
 
 
@@ -106,7 +111,10 @@ def test_the_diagonal_does_not_matter_and_nothing_is_changed(rng):
     with_diagonal = matrix + 7 * np.eye(15)
     before = with_diagonal.copy()
     assert modularity(with_diagonal, labels) == modularity(matrix, labels)
-    assert detect_communities(with_diagonal, n_restarts=3, rng=0).q == detect_communities(matrix, n_restarts=3, rng=0).q
+    assert (
+        detect_communities(with_diagonal, n_restarts=3, rng=0).q
+        == detect_communities(matrix, n_restarts=3, rng=0).q
+    )
     np.testing.assert_array_equal(with_diagonal, before)
 
 
@@ -123,7 +131,9 @@ def test_invariances(seed, scale):
 
 def test_many_partitions_at_once(rng):
     matrix, partitions = signed(14, 2), rng.integers(0, 5, (40, 14))
-    np.testing.assert_allclose(modularities(matrix, partitions), [modularity(matrix, each) for each in partitions], atol=1e-15)
+    np.testing.assert_allclose(
+        modularities(matrix, partitions), [modularity(matrix, each) for each in partitions], atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("n", [4, 6, 8])
@@ -149,7 +159,9 @@ def test_no_single_move_gains(rng):
 def test_never_below_bctpy():
     for seed in range(4):
         matrix = signed(60, seed)
-        theirs = max(bct.community_louvain(matrix, B="negative_asym", seed=100 * seed + i)[1] for i in range(10))
+        theirs = max(
+            bct.community_louvain(matrix, B="negative_asym", seed=100 * seed + i)[1] for i in range(10)
+        )
         assert detect_communities(matrix, n_restarts=10, rng=seed).q >= theirs - 1e-6
 
 

@@ -6,7 +6,13 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from scipy.spatial.distance import cdist
 
-from fctoolbox import FactoredMatrix, InputError, RecurrentActivity, cosine_similarity, functional_connectivity
+from fctoolbox import (
+    FactoredMatrix,
+    InputError,
+    RecurrentActivity,
+    cosine_similarity,
+    functional_connectivity,
+)
 from fctoolbox.similarity import connectivity_of, constant_units, units_without_input
 
 
@@ -27,8 +33,12 @@ def test_sparse_and_factored_agree_with_dense(rng):
     dense = cosine_similarity(left @ right)
     np.testing.assert_allclose(cosine_similarity(FactoredMatrix(left, right)), dense, atol=1e-12)
     weights = rng.standard_normal((25, 40)) * (rng.random((25, 40)) < 0.2) + np.eye(25, 40)
-    np.testing.assert_allclose(cosine_similarity(sparse.csr_array(weights)), cosine_similarity(weights), atol=1e-14)
-    np.testing.assert_allclose(cosine_similarity(sparse.coo_array(weights)), cosine_similarity(weights), atol=1e-14)
+    np.testing.assert_allclose(
+        cosine_similarity(sparse.csr_array(weights)), cosine_similarity(weights), atol=1e-14
+    )
+    np.testing.assert_allclose(
+        cosine_similarity(sparse.coo_array(weights)), cosine_similarity(weights), atol=1e-14
+    )
 
 
 def test_factored_never_forms_the_product():
@@ -40,7 +50,10 @@ def test_factored_never_forms_the_product():
     np.testing.assert_allclose(similarity[:50, 50:100].diagonal(), 1, atol=1e-12)
 
 
-@given(arrays(np.float64, (6, 4), elements=st.floats(-1e3, 1e3)), st.lists(st.floats(1e-150, 1e150), min_size=6, max_size=6))
+@given(
+    arrays(np.float64, (6, 4), elements=st.floats(-1e3, 1e3)),
+    st.lists(st.floats(1e-150, 1e150), min_size=6, max_size=6),
+)
 def test_length_of_a_row_does_not_matter(weights, scale):
     weights = weights + 2e3 * np.eye(6, 4) + np.array([0, 0, 0, 0, 5e3, 5e3])[:, None]
     scaled = cosine_similarity(weights * np.array(scale)[:, None])
@@ -53,7 +66,9 @@ def test_rotating_the_inputs_and_permuting_the_units(rng):
     order = rng.permutation(12)
     similarity = cosine_similarity(weights)
     np.testing.assert_allclose(cosine_similarity(weights @ rotation), similarity, atol=1e-14)
-    np.testing.assert_allclose(cosine_similarity(weights[order]), similarity[np.ix_(order, order)], atol=1e-14)
+    np.testing.assert_allclose(
+        cosine_similarity(weights[order]), similarity[np.ix_(order, order)], atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -100,7 +115,9 @@ def test_noise_through_a_projection_gives_its_cosine(rng):
     noise = np.linalg.qr(rng.standard_normal((400, 11)) - 0.0)[0]
     noise = noise - noise.mean(axis=0)
     noise = np.linalg.svd(noise[:, :10], full_matrices=False)[0]
-    np.testing.assert_allclose(functional_connectivity(noise @ weights.T), cosine_similarity(weights), atol=1e-12)
+    np.testing.assert_allclose(
+        functional_connectivity(noise @ weights.T), cosine_similarity(weights), atol=1e-12
+    )
 
 
 def test_sampled_noise_through_a_projection_comes_close(rng):
@@ -134,7 +151,11 @@ def test_too_few_time_points():
 def test_fisher_z_is_brought_back_to_r(rng):
     r = functional_connectivity(rng.standard_normal((30, 4)))
     z = np.arctanh(r - np.eye(4) * r)
-    np.testing.assert_allclose(connectivity_of(RecurrentActivity(connectivity=z, scale="fisher-z")), r - np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(
+        connectivity_of(RecurrentActivity(connectivity=z, scale="fisher-z")), r - np.eye(4), atol=1e-12
+    )
     np.testing.assert_array_equal(connectivity_of(RecurrentActivity(connectivity=r)), r)
     timeseries = rng.standard_normal((9, 4))
-    np.testing.assert_array_equal(connectivity_of(RecurrentActivity(timeseries)), functional_connectivity(timeseries))
+    np.testing.assert_array_equal(
+        connectivity_of(RecurrentActivity(timeseries)), functional_connectivity(timeseries)
+    )

@@ -40,7 +40,14 @@ class NullTest:
 
     def to_dict(self) -> dict[str, Any]:
         """As in report.json."""
-        return {"model": self.model, "n": self.n, "mean": self.mean, "sd": self.sd, "z": self.z, "p_value": self.p_value}
+        return {
+            "model": self.model,
+            "n": self.n,
+            "mean": self.mean,
+            "sd": self.sd,
+            "z": self.z,
+            "p_value": self.p_value,
+        }
 
 
 def significance(observed: float, nulls: ArrayLike, *, model: str) -> NullTest:
@@ -70,7 +77,9 @@ def significance(observed: float, nulls: ArrayLike, *, model: str) -> NullTest:
     if values.ndim != 1 or not len(values):
         raise InputError(f"the nulls have shape {values.shape}; they need one value each")
     if not np.isfinite(values).all() or not np.isfinite(observed):
-        raise InputError(f"null '{model}': the statistic is not finite in {(~np.isfinite(values)).sum()} of {len(values)} nulls")
+        raise InputError(
+            f"null '{model}': the statistic is not finite in {(~np.isfinite(values)).sum()} of {len(values)} nulls"
+        )
     values.flags.writeable = False
     mean, sd = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
     rounding = 1e-12 * max(1.0, abs(observed), float(np.abs(values).max()))

@@ -59,14 +59,23 @@ def variogram(
     if distances.shape != (n_units, n_units):
         raise InputError(f"distances have shape {distances.shape}, but there are {n_units} values")
     if n_units < _MIN_UNITS:
-        raise InputError(f"the null 'variogram' needs at least {_MIN_UNITS} units to fit a variogram, and there are {n_units}")
+        raise InputError(
+            f"the null 'variogram' needs at least {_MIN_UNITS} units to fit a variogram, and there are {n_units}"
+        )
     if n_nulls < 1 or np.ptp(values) == 0:
-        raise InputError("the null 'variogram' needs n_nulls of at least 1, and values that are not all equal")
+        raise InputError(
+            "the null 'variogram' needs n_nulls of at least 1, and values that are not all equal"
+        )
     generator = np.random.default_rng(rng)
     surrogates = np.empty((n_nulls, n_units))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # brainsmash 0.11 calls np.row_stack
-        base = Base(values, np.asarray(distances, dtype=np.float64), resample=True, seed=int(generator.integers(2**31)))
+        base = Base(
+            values,
+            np.asarray(distances, dtype=np.float64),
+            resample=True,
+            seed=int(generator.integers(2**31)),
+        )
         with tqdm(total=n_nulls, desc="variogram nulls", unit="null", disable=None) as bar:
             for start in range(0, n_nulls, _BATCH):
                 size = min(_BATCH, n_nulls - start)

@@ -1,6 +1,8 @@
 """The figures of a report, one panel each, at the width of a paper's column."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +35,7 @@ _COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#332288",
     "#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#117733", "#88CCEE", "#CC6677",
 )  # fmt: skip
+_DPI = 200
 _MAX_NAMED_TICKS = 45
 _MAX_SCATTER_EDGES = 3000
 
@@ -49,8 +52,12 @@ def report_figures(report: OriginReport) -> "dict[str, Figure]":
     from fctoolbox.report.places import modules_figure
 
     draw: dict[str, Callable[[], Figure]] = {
-        "similarity": lambda: _matrix_figure(report, report.similarity, "Similarity of input projections", "Cosine"),
-        "connectivity": lambda: _matrix_figure(report, report.connectivity, "Functional connectivity", "Pearson r"),
+        "similarity": lambda: _matrix_figure(
+            report, report.similarity, "Similarity of input projections", "Cosine"
+        ),
+        "connectivity": lambda: _matrix_figure(
+            report, report.connectivity, "Functional connectivity", "Pearson r"
+        ),
         "relationship": lambda: _relationship_figure(report),
         "induced-q": lambda: _null_figure(report.induced.nulls, report.induced.q, "Induced modularity Q*"),
         "modules": lambda: modules_figure(report),
@@ -61,6 +68,28 @@ def report_figures(report: OriginReport) -> "dict[str, Figure]":
         )
     with mpl.rc_context(STYLE):
         return {name: figure() for name, figure in draw.items()}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the bytes of an SVG and of a PNG file."""
+
+    svg: bytes
+    png: bytes
+
+
+def rendered(figures: "Mapping[str, Figure]") -> dict[str, Picture]:
+    """The figures as files; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    pictures = {}
+    with mpl.rc_context(STYLE):
+        for name, figure in figures.items():
+            svg, png = io.BytesIO(), io.BytesIO()
+            figure.savefig(svg, format="svg", dpi=_DPI, metadata={"Date": None})
+            figure.savefig(png, format="png", dpi=_DPI)
+            pictures[name] = Picture(svg.getvalue(), png.getvalue())
+    return pictures
 
 
 def new_figure(height: float = WIDTH, width: float = WIDTH) -> "Figure":
@@ -76,7 +105,7 @@ def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: st
     ordered = matrix[np.ix_(order, order)].astype(np.float64)
     off_diagonal = ordered[~np.eye(len(ordered), dtype=bool)]
     # The diagonal takes part in nothing, so it is drawn grey.
-    picture = np.ma.masked_array(ordered, mask=np.eye(len(ordered), dtype=bool))
+    picture: Any = np.ma.array(ordered, mask=np.eye(len(ordered), dtype=bool))  # type: ignore[no-untyped-call]
     figure = new_figure(height=3.1)
     axes = figure.add_subplot()
     # The scale ends at the 99th percentile, so that a few strong pairs do not bleach all others.
@@ -86,7 +115,13 @@ def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: st
     else:
         image = axes.imshow(picture, cmap=_map("RdBu_r"), vmin=-limit, vmax=limit, interpolation="nearest")
     beyond = "both" if off_diagonal.min() < -limit else "max"
-    bar = figure.colorbar(image, ax=axes, label=measure, shrink=0.85, extend=beyond if np.abs(off_diagonal).max() > limit else "neither")
+    bar = figure.colorbar(
+        image,
+        ax=axes,
+        label=measure,
+        shrink=0.85,
+        extend=beyond if np.abs(off_diagonal).max() > limit else "neither",
+    )
     bar.outline.set_visible(False)
     axes.set_title(title)
     _mark_modules(axes, labels[order], dark=off_diagonal.min() < 0)
@@ -106,7 +141,9 @@ def _mark_modules(axes: "Axes", labels: NDArray[np.intp], *, dark: bool) -> None
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     for start, size in zip(starts, np.diff(starts, append=len(labels)), strict=True):
         axes.add_patch(
-            Rectangle((start - 0.5, start - 0.5), size, size, fill=False, lw=1.1, ec="black" if dark else "white")
+            Rectangle(
+                (start - 0.5, start - 0.5), size, size, fill=False, lw=1.1, ec="black" if dark else "white"
+            )
         )
 
 
@@ -116,7 +153,11 @@ def _name_units(axes: "Axes", units: list[str], labels: NDArray[np.intp]) -> Non
         size = min(7.0, 150 / len(units))
         axes.set_xticks(range(len(units)), units, rotation=90, fontsize=size)
         axes.set_yticks(range(len(units)), units, fontsize=size)
-        ticks = [(tick, label) for side in (axes.get_xticklabels(), axes.get_yticklabels()) for tick, label in zip(side, labels, strict=True)]
+        ticks = [
+            (tick, label)
+            for side in (axes.get_xticklabels(), axes.get_yticklabels())
+            for tick, label in zip(side, labels, strict=True)
+        ]
         for tick, label in ticks:
             tick.set_color(_readable(colours[label]))
         axes.tick_params(length=0)
@@ -150,7 +191,9 @@ def _relationship_figure(report: OriginReport) -> "Figure":
     figure = new_figure(height=3.1)
     axes = figure.add_subplot()
     if len(similarity) <= _MAX_SCATTER_EDGES:
-        axes.scatter(similarity[~within], connectivity[~within], s=7, c="#999999", lw=0, label="between modules")
+        axes.scatter(
+            similarity[~within], connectivity[~within], s=7, c="#999999", lw=0, label="between modules"
+        )
         axes.scatter(similarity[within], connectivity[within], s=9, c="#0072B2", lw=0, label="within modules")
         axes.legend(frameon=False, loc="upper left", handletextpad=0.1)
         axes.margins(y=0.12)

@@ -1,20 +1,18 @@
 """The page: what was asked, the answer, the figures, and everything needed to repeat it."""
 
 import base64
-import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fctoolbox.errors import listed
 from fctoolbox.origin import OriginReport, versions
-from fctoolbox.report.figures import module_colours
+from fctoolbox.report.figures import Picture, module_colours
 from fctoolbox.report.places import place_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from matplotlib.figure import Figure
 
 _METHODS = (
     "Tanner et al. 2023, arXiv:2310.20601 (input projections and induced modularity)",
@@ -45,11 +43,11 @@ _MAX_MEMBERS = 60
 _MAX_CATEGORIES = 20
 
 
-def report_page(report: OriginReport, figures: "dict[str, Figure]", *, command: str = "") -> str:
+def report_page(report: OriginReport, pictures: Mapping[str, Picture], *, command: str = "") -> str:
     """The HTML of one report, self-contained."""
     return _environment().get_template("report.html.jinja").render(
         title=f"fctoolbox: {report.system.name}",
-        system=_system_view(report, figures),
+        system=_system_view(report, pictures),
         captions={**_CAPTIONS, "modules": _PLACES[place_of(report)]},
         command=command or report.call,
         versions=versions(),
@@ -58,13 +56,13 @@ def report_page(report: OriginReport, figures: "dict[str, Figure]", *, command: 
 
 
 def comparison_page(
-    reports: Sequence[OriginReport], figures: "Sequence[dict[str, Figure]]", *, command: str = ""
+    reports: Sequence[OriginReport], pictures: Sequence[Mapping[str, Picture]], *, command: str = ""
 ) -> str:
     """The HTML of several reports, a column each, self-contained."""
-    names = [name for name in _CAPTIONS if any(name in its for its in figures)]
+    names = [name for name in _CAPTIONS if any(name in its for its in pictures)]
     return _environment().get_template("comparison.html.jinja").render(
         title="fctoolbox: " + ", ".join(report.system.name for report in reports),
-        systems=[_system_view(report, its) for report, its in zip(reports, figures, strict=True)],
+        systems=[_system_view(report, its) for report, its in zip(reports, pictures, strict=True)],
         figure_names=names,
         captions=_CAPTIONS,
         command=command,
@@ -83,7 +81,7 @@ def _environment() -> "Environment":
     )  # fmt: skip
 
 
-def _system_view(report: OriginReport, figures: "dict[str, Figure]") -> dict[str, Any]:
+def _system_view(report: OriginReport, pictures: Mapping[str, Picture]) -> dict[str, Any]:
     """What the templates need of a report, in words and plain values."""
     system = report.system
     return {
@@ -104,7 +102,7 @@ def _system_view(report: OriginReport, figures: "dict[str, Figure]") -> dict[str
         "induced": report.induced,
         "communities": report.communities,
         "modules": _modules(report),
-        "figures": {name: _embedded(figure) for name, figure in figures.items()},
+        "figures": {name: _embedded(picture) for name, picture in pictures.items()},
         "rng": report.rng,
         "seconds": report.seconds,
     }
@@ -113,15 +111,29 @@ def _system_view(report: OriginReport, figures: "dict[str, Figure]") -> dict[str
 def _modules(report: OriginReport) -> list[dict[str, Any]]:
     rows = []
     for module, colour in enumerate(module_colours(report.communities.n)):
-        members = [unit for unit, label in zip(report.system.units, report.communities.labels, strict=True) if label == module]
+        members = [
+            unit
+            for unit, label in zip(report.system.units, report.communities.labels, strict=True)
+            if label == module
+        ]
         makeup = []
         for name, labels in report.system.annotations.items():
             if not 1 < len(set(labels)) <= _MAX_CATEGORIES:
                 continue
-            counts = Counter(label for label, of in zip(labels, report.communities.labels, strict=True) if of == module)
-            makeup.append((name, ", ".join(f"{label or '(none)'} {count}" for label, count in counts.most_common(4))))
+            counts = Counter(
+                label for label, of in zip(labels, report.communities.labels, strict=True) if of == module
+            )
+            makeup.append(
+                (name, ", ".join(f"{label or '(none)'} {count}" for label, count in counts.most_common(4)))
+            )
         rows.append(
-            {"label": module, "colour": colour, "size": len(members), "members": listed(members, most=_MAX_MEMBERS), "makeup": makeup}
+            {
+                "label": module,
+                "colour": colour,
+                "size": len(members),
+                "members": listed(members, most=_MAX_MEMBERS),
+                "makeup": makeup,
+            }
         )
     return rows
 
@@ -131,7 +143,5 @@ def _methods(reports: Sequence[OriginReport]) -> list[str]:
     return [*_METHODS, *(text for model, text in _NULL_METHODS.items() if model in models)]
 
 
-def _embedded(figure: "Figure") -> str:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", dpi=200, metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+def _embedded(picture: Picture) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NOWHERE = (0.87, 0.87, 0.87)
-_SIDES = {"S": "dorsal", "I": "ventral", "L": "from the left", "R": "from the right", "A": "from the front", "P": "from behind"}
+_SIDES = {
+    "S": "dorsal",
+    "I": "ventral",
+    "L": "from the left",
+    "R": "from the right",
+    "A": "from the front",
+    "P": "from behind",
+}
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 _MAX_TRACES = 6
 
@@ -51,9 +58,18 @@ def _legend(figure: "Figure", report: OriginReport) -> None:
 
     n = report.communities.n
     sizes = report.communities.sizes
-    handles = [Patch(color=colour, label=f"{i} ({sizes[i]})") for i, colour in enumerate(module_colours(n)[:16])]
+    handles = [
+        Patch(color=colour, label=f"{i} ({sizes[i]})") for i, colour in enumerate(module_colours(n)[:16])
+    ]
     title = "Module (units)" if n <= 16 else f"Module (units); first 16 of {n}"
-    figure.legend(handles=handles, title=title, frameon=False, loc="outside lower center", ncols=min(n, 5), columnspacing=1.0)
+    figure.legend(
+        handles=handles,
+        title=title,
+        frameon=False,
+        loc="outside lower center",
+        ncols=min(n, 5),
+        columnspacing=1.0,
+    )
 
 
 def _rgb(n_modules: int) -> NDArray[np.float64]:
@@ -69,7 +85,11 @@ def _rgb(n_modules: int) -> NDArray[np.float64]:
 def _surface_figure(report: OriginReport) -> "Figure":
     """Every hemisphere that holds units, from outside and from the midline."""
     surface = _part(report, "surface")
-    sides = np.array(surface.hemispheres) if surface.hemispheres is not None else np.where(surface.vertices[:, 0] < 0, "left", "right")
+    sides = (
+        np.array(surface.hemispheres)
+        if surface.hemispheres is not None
+        else np.where(surface.vertices[:, 0] < 0, "left", "right")
+    )
     shown = [side for side in ("left", "right") if (surface.unit_of_vertex[sides == side] >= 0).any()]
     figure = new_figure(height=0.45 + 1.35 * len(shown) if len(shown) > 1 else 1.9)
     panels = figure.subplots(len(shown), 2, squeeze=False)
@@ -86,7 +106,9 @@ def _surface_figure(report: OriginReport) -> "Figure":
     return figure
 
 
-def _draw_mesh(axes: "Axes", vertices: Floats, faces: NDArray[Any], colours: NDArray[np.float64], towards: float) -> None:
+def _draw_mesh(
+    axes: "Axes", vertices: Floats, faces: NDArray[Any], colours: NDArray[np.float64], towards: float
+) -> None:
     """The faces that look at a viewer on the x axis (`towards` is its sign), the nearest drawn last."""
     from matplotlib.collections import PolyCollection
 
@@ -94,7 +116,9 @@ def _draw_mesh(axes: "Axes", vertices: Floats, faces: NDArray[Any], colours: NDA
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     # Whether faces wind clockwise differs between files: outward is away from the middle of the mesh.
-    outward = np.sign(np.einsum("ij,ij->i", normals, corners.mean(axis=1) - vertices[np.unique(faces)].mean(axis=0)).sum())
+    outward = np.sign(
+        np.einsum("ij,ij->i", normals, corners.mean(axis=1) - vertices[np.unique(faces)].mean(axis=0)).sum()
+    )
     normals *= outward if outward else 1
     visible = np.flatnonzero(normals[:, 0] * towards > 0)
     visible = visible[np.argsort(corners[visible, :, 0].mean(axis=1) * towards)]
@@ -104,7 +128,9 @@ def _draw_mesh(axes: "Axes", vertices: Floats, faces: NDArray[Any], colours: NDA
     same = (of_corner[:, 1] == of_corner[:, 2]).all(axis=1)
     shade = np.where(same[:, None], of_corner[:, 1], of_corner[:, 0]) * light[:, None]
     flat = np.stack([-towards * corners[visible, :, 1] * -1, corners[visible, :, 2]], axis=-1)
-    axes.add_collection(PolyCollection(flat, facecolors=shade, edgecolors=shade, linewidths=0.15, rasterized=True))
+    axes.add_collection(
+        PolyCollection(flat, facecolors=shade, edgecolors=shade, linewidths=0.15, rasterized=True)
+    )
     axes.autoscale_view()
     axes.set_aspect("equal")
     axes.set_axis_off()
@@ -116,13 +142,20 @@ def _draw_mesh(axes: "Axes", vertices: Floats, faces: NDArray[Any], colours: NDA
 def _volume_figure(report: OriginReport) -> "Figure":
     """The three of the six sides of the volume that show the most units."""
     volume = _part(report, "volume")
-    towards = [(axis, letter) for axis, ahead in enumerate(volume.orientation) for letter in (ahead, _OPPOSITE[ahead])]
+    towards = [
+        (axis, letter)
+        for axis, ahead in enumerate(volume.orientation)
+        for letter in (ahead, _OPPOSITE[ahead])
+    ]
     views = {letter: _seen(volume, axis, letter) for axis, letter in towards}
     unseen = {*range(report.system.n_units)}
     chosen: list[str] = []
     while len(chosen) < 3:  # each view for what the earlier ones do not show, then for its area
         rest = [letter for letter in views if letter not in chosen]
-        best = max(rest, key=lambda letter: (len(unseen & _units_in(views[letter][0])), (views[letter][0] >= 0).sum()))
+        best = max(
+            rest,
+            key=lambda letter: (len(unseen & _units_in(views[letter][0])), (views[letter][0] >= 0).sum()),
+        )
         chosen.append(best)
         unseen -= _units_in(views[best][0])
     figure = new_figure(height=4.6)
@@ -130,11 +163,17 @@ def _volume_figure(report: OriginReport) -> "Figure":
     # The tallest picture has the tall place.
     chosen.sort(key=lambda letter: -views[letter][0].shape[0] / views[letter][0].shape[1])
     colours = np.vstack([_rgb(report.communities.n)[:-1], _NOWHERE, (1, 1, 1)])
-    code = np.append(report.communities.labels, [report.communities.n, report.communities.n + 1])  # -2: brain, -1: air
+    code = np.append(
+        report.communities.labels, [report.communities.n, report.communities.n + 1]
+    )  # -2: brain, -1: air
     for axes, letter in zip(panels, chosen, strict=True):
         picture, (right, down), (step_down, step_right) = views[letter]
         height, width = picture.shape
-        axes.imshow(colours[code[picture]], extent=(0, width * step_right, height * step_down, 0), interpolation="nearest")
+        axes.imshow(
+            colours[code[picture]],
+            extent=(0, width * step_right, height * step_down, 0),
+            interpolation="nearest",
+        )
         axes.set_title(_SIDES[letter], pad=3)
         axes.set_xlabel(f"→ {_word(right)} (mm)", labelpad=1)
         axes.set_ylabel(f"{_word(down)} (mm) ←", labelpad=1)
@@ -145,14 +184,18 @@ def _volume_figure(report: OriginReport) -> "Figure":
 
 
 def _word(letter: str) -> str:
-    return {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "dorsal", "I": "ventral"}[letter]
+    return {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "dorsal", "I": "ventral"}[
+        letter
+    ]
 
 
 def _units_in(picture: NDArray[Any]) -> set[int]:
     return {int(unit) for unit in np.unique(picture) if unit >= 0}
 
 
-def _seen(volume: LabelVolume, axis: int, letter: str) -> tuple[NDArray[Any], tuple[str, str], tuple[float, float]]:
+def _seen(
+    volume: LabelVolume, axis: int, letter: str
+) -> tuple[NDArray[Any], tuple[str, str], tuple[float, float]]:
     """The first unit met when looking in from side `letter`: picture, where its axes lead, mm per pixel.
 
     Brain without a unit is looked through, and shows (-2) only where no unit lies behind it.
@@ -180,7 +223,9 @@ def _seen(volume: LabelVolume, axis: int, letter: str) -> tuple[NDArray[Any], tu
     return picture, (ends[1], ends[0]), (step[0], step[1])
 
 
-def _name_region(axes: "Axes", where: NDArray[np.bool_], name: str, step_down: float, step_right: float) -> None:
+def _name_region(
+    axes: "Axes", where: NDArray[np.bool_], name: str, step_down: float, step_right: float
+) -> None:
     from matplotlib.patheffects import withStroke
 
     rows, columns = np.nonzero(where)

@@ -2,19 +2,14 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fctoolbox.data import written_whole
 from fctoolbox.origin import SCHEMA, OriginReport
-from fctoolbox.report.figures import report_figures
+from fctoolbox.report.figures import Picture, rendered, report_figures
 from fctoolbox.report.page import comparison_page, report_page
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_PNG_DPI = 200
 
 
 def save_report(report: OriginReport, folder: Path, *, command: str = "") -> Path:
@@ -33,9 +28,9 @@ def save_report(report: OriginReport, folder: Path, *, command: str = "") -> Pat
     Path
         ``folder/report.html``, beside ``report.json``, ``labels.tsv`` and ``figures/``.
     """
-    figures = report_figures(report)
-    _save_parts(report, folder, figures, command)
-    return _write_text(folder / "report.html", report_page(report, figures, command=command))
+    pictures = rendered(report_figures(report))
+    _save_parts(report, folder, pictures, command)
+    return _write_text(folder / "report.html", report_page(report, pictures, command=command))
 
 
 def save_comparison(reports: Sequence[OriginReport], folder: Path, *, command: str = "") -> Path:
@@ -43,19 +38,21 @@ def save_comparison(reports: Sequence[OriginReport], folder: Path, *, command: s
 
     ``folder/report.json`` holds ``{"schema": 1, "comparison": [report, …]}``.
     """
-    figures = [report_figures(report) for report in reports]
+    pictures = [rendered(report_figures(report)) for report in reports]
     contents = []
-    for report, its_figures in zip(reports, figures, strict=True):
+    for report, its_pictures in zip(reports, pictures, strict=True):
         name = report.system.name.split()[0]
-        content = _save_parts(report, folder / name, its_figures, command)
-        _write_text(folder / name / "report.html", report_page(report, its_figures, command=command))
+        content = _save_parts(report, folder / name, its_pictures, command)
+        _write_text(folder / name / "report.html", report_page(report, its_pictures, command=command))
         content["communities"]["labels"] = f"{name}/labels.tsv"
         contents.append(content)
     _write_json(folder / "report.json", {"schema": SCHEMA, "comparison": contents})
-    return _write_text(folder / "report.html", comparison_page(reports, figures, command=command))
+    return _write_text(folder / "report.html", comparison_page(reports, pictures, command=command))
 
 
-def _save_parts(report: OriginReport, folder: Path, figures: "dict[str, Figure]", command: str) -> dict[str, Any]:
+def _save_parts(
+    report: OriginReport, folder: Path, pictures: Mapping[str, Picture], command: str
+) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     content = report.to_dict(command=command)
     _write_json(folder / "report.json", content)
@@ -70,11 +67,10 @@ def _save_parts(report: OriginReport, folder: Path, figures: "dict[str, Figure]"
                 strict=True,
             )
         )
-    for name, figure in figures.items():
-        for kind in ("svg", "png"):
+    for name, picture in pictures.items():
+        for kind, content_of in (("svg", picture.svg), ("png", picture.png)):
             with written_whole(folder / "figures" / f"{name}.{kind}") as path:
-                # Without a date in it, the same report gives the same file.
-                figure.savefig(path, dpi=_PNG_DPI, metadata={"Date": None} if kind == "svg" else None)
+                path.write_bytes(content_of)
     return content
 
 

@@ -20,7 +20,9 @@ def test_every_arrangement_is_equally_likely():
 
 
 def test_same_rng_same_nulls_and_one_null_keeps_its_axis():
-    np.testing.assert_array_equal(permutation(np.arange(9), n_nulls=4, rng=7), permutation(np.arange(9), n_nulls=4, rng=7))
+    np.testing.assert_array_equal(
+        permutation(np.arange(9), n_nulls=4, rng=7), permutation(np.arange(9), n_nulls=4, rng=7)
+    )
     assert permutation(np.arange(9), n_nulls=1, rng=0).shape == (1, 9)
 
 

@@ -1,0 +1,234 @@
+import csv
+import json
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import fctoolbox as fct
+from fctoolbox.report import save_comparison
+from fctoolbox.report.figures import module_colours, report_figures
+from fctoolbox.report.places import _seen, place_of
+from fctoolbox.system import LabelVolume, Surface
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.links, self.text = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "img":
+            self.images.append(attrs)
+        for key in ("src", "href"):
+            if key in attrs:
+                self.links.append(attrs[key])
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def quick(system, **settings):
+    return fct.analyse_origin(system, **{"n_nulls": 19, "n_restarts": 2, "rng": 0, **settings})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    system = fct.load("toy", n_units=30, n_inputs=12, n_communities=3, n_times=400)
+    folder = tmp_path_factory.mktemp("report") / "new" / "folder"
+    report = quick(system)
+    return report, report.save(folder, command="fctoolbox run toy"), folder
+
+
+def test_files(saved):
+    report, page, folder = saved
+    assert page == folder / "report.html"
+    assert {path.name for path in folder.iterdir()} == {"report.html", "report.json", "labels.tsv", "figures"}
+    for name in report_figures(report):
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert ET.parse(folder / "figures" / f"{name}.svg").getroot().tag.endswith("svg")
+    content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert content == report.to_dict(command="fctoolbox run toy")
+
+
+def test_labels_come_back(saved):
+    report, _, folder = saved
+    with (folder / content_labels(folder)).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert [row["unit"] for row in rows] == list(report.system.units)
+    assert [int(row["label"]) for row in rows] == report.communities.labels.tolist()
+    assert [row["planted"] for row in rows] == list(report.system.annotations["planted"])
+
+
+def content_labels(folder):
+    return json.loads((folder / "report.json").read_text(encoding="utf-8"))["communities"]["labels"]
+
+
+def test_page_is_whole_and_self_contained(saved):
+    report, path, _ = saved
+    page = Page(path.read_text(encoding="utf-8"))
+    text = " ".join(" ".join(page.text).split())
+    assert " ".join(report.sentence().split()) in text
+    assert all(link.startswith("data:") for link in page.links)
+    assert len(page.images) == len(report_figures(report))
+    assert all(image["alt"] for image in page.images)
+    for expected in (
+        "Synthetic data",
+        "negative_asym",
+        "fctoolbox run toy",
+        "arXiv:2310.20601",
+        "Mantel 1967",
+    ):
+        assert expected in text
+
+
+def test_same_report_same_files(saved, tmp_path):
+    report, page, folder = saved
+    again = report.save(tmp_path, command="fctoolbox run toy")
+    assert again.read_bytes() == page.read_bytes()
+    assert (tmp_path / "figures/similarity.svg").read_bytes() == (
+        folder / "figures/similarity.svg"
+    ).read_bytes()
+
+
+def test_names_are_escaped(tmp_path):
+    toy = fct.load("toy", n_units=12, n_inputs=5, n_communities=2, n_times=100)
+    system = fct.RecurrentSystem(
+        "<script>alert(1)</script> (synthetic)",
+        tuple(f"<i>{i}" for i in range(12)),
+        toy.projection,
+        toy.activity,
+        toy.provenance,
+    )
+    text = quick(system).save(tmp_path).read_text(encoding="utf-8")
+    assert "<script>" not in text
+    assert "<i>0" not in text
+
+
+def test_comparison_has_a_column_for_each_system(tmp_path):
+    reports = [quick(fct.load("toy", planted=planted, n_units=20, n_times=200)) for planted in (True, False)]
+    # One plugin's systems carry one first word: give them the two names that two sources would have.
+    renamed = fct.RecurrentSystem(
+        "other (synthetic)",
+        reports[1].system.units,
+        reports[1].system.projection,
+        reports[1].system.activity,
+        reports[1].system.provenance,
+    )
+    reports[1] = quick(renamed)
+    page = save_comparison(reports, tmp_path, command="fctoolbox compare")
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert [each["system"]["name"] for each in content["comparison"]] == [
+        report.system.name for report in reports
+    ]
+    for each in content["comparison"]:
+        assert (tmp_path / each["communities"]["labels"]).is_file()
+    parsed = Page(page.read_text(encoding="utf-8"))
+    assert len(parsed.images) == sum(len(report_figures(report)) for report in reports)
+    assert {link for link in parsed.links if not link.startswith("data:")} == {
+        "toy/report.html",
+        "other/report.html",
+    }
+    for link in ("toy/report.html", "other/report.html"):
+        assert (tmp_path / link).is_file()
+
+
+def test_module_colours_differ():
+    assert len(set(module_colours(16))) == 16
+    assert len(module_colours(40)) == 40
+
+
+def tetrahedra():
+    """Two tetrahedra, left and right; the unit of each vertex."""
+    corners = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    vertices = np.vstack([corners - [5, 0, 0], corners + [5, 0, 0]])
+    return Surface(
+        vertices,
+        np.vstack([faces, faces + 4]),
+        np.array([0, 1, 2, 3, 4, 5, 6, -1]),
+        hemispheres=("left",) * 4 + ("right",) * 4,
+    )
+
+
+def with_geometry(geometry, model=None):
+    toy = fct.load("toy", n_units=12, n_inputs=5, n_communities=2, n_times=100)
+    return fct.RecurrentSystem(
+        toy.name, toy.units, toy.projection, toy.activity, toy.provenance, geometry=geometry, model=model
+    )
+
+
+def volume():
+    grid = np.full((8, 6, 10), -2)
+    grid[0] = grid[-1] = -1
+    for unit in range(12):
+        grid[1 + unit % 6, 1 + unit % 4, unit % 10] = unit
+    return LabelVolume(grid, np.diag([0.1, 0.1, 0.1, 1]), "PIR")
+
+
+@pytest.mark.parametrize(
+    ("place", "geometry", "model"),
+    [
+        ("surface", lambda: fct.Geometry(surface=tetrahedra()), None),
+        ("volume", lambda: fct.Geometry(volume=volume()), None),
+        (
+            "positions",
+            lambda: fct.Geometry(positions=np.random.default_rng(0).standard_normal((12, 3))),
+            None,
+        ),
+        ("activity", lambda: None, object()),
+        ("similarity", lambda: None, None),
+    ],
+)
+def test_every_place_can_be_drawn(place, geometry, model, tmp_path):
+    report = quick(with_geometry(geometry(), model))
+    assert place_of(report) == place
+    figure = report_figures(report)["modules"]
+    assert len(figure.axes) >= 1
+    assert all(axes.get_xlabel() or not axes.axison for axes in figure.axes)
+    report.save(tmp_path)
+    assert (tmp_path / "figures/modules.png").stat().st_size > 3000
+
+
+def test_looking_into_a_volume():
+    # One voxel at the dorsal, one behind it; PIR: the first axis leads back, the second down, the third right.
+    grid = np.full((3, 4, 5), -1)
+    grid[:, 1:, :] = -2
+    grid[0, 2, 1], grid[0, 3, 1], grid[2, 1, 4] = 7, 8, 9
+    seen = LabelVolume(grid, np.diag([0.5, 0.2, 0.1, 1]), "PIR")
+    dorsal, leads, step = _seen(seen, 1, "S")
+    assert leads == ("R", "P")  # right is right, the nose is up
+    assert step == (0.5, 0.1)
+    assert dorsal[0, 1] == 7
+    assert dorsal[2, 4] == 9
+    left, leads, _ = _seen(seen, 2, "L")
+    assert leads == ("P", "I")  # from the left, the nose points left
+    assert left[2, 0] == 7
+    assert left[3, 0] == 8
+    assert left[1, 2] == 9
+    right, leads, _ = _seen(seen, 2, "R")
+    assert leads == ("A", "I")
+    assert right[2, 2] == 7
+    ventral, leads, _ = _seen(seen, 1, "I")
+    assert leads == ("L", "P")
+    assert ventral[0, 3] == 8
+
+
+def test_activity_trajectories_follow_the_trials():
+    toy = fct.load("toy", n_units=12, n_inputs=5, n_communities=2, n_times=100)
+    activity = fct.RecurrentActivity(
+        toy.activity.timeseries,
+        trials=np.repeat(np.arange(10), 10),
+        variables={"choice": np.repeat(np.arange(10) % 2, 10)},
+    )
+    system = fct.RecurrentSystem(
+        toy.name, toy.units, toy.projection, activity, toy.provenance, model=object()
+    )
+    right = report_figures(quick(system))["modules"].axes[1]
+    assert right.get_title() == "Activity: mean by choice"
+    lines = [line for line in right.lines if line.get_marker() == "None"]
+    assert len(lines) == 2
+    assert all(len(line.get_xdata()) == 10 for line in lines)

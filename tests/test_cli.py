@@ -1,0 +1,282 @@
+import json
+import os
+import subprocess
+import sys
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+import fctoolbox as fct
+from fctoolbox import cli, plugins
+from fctoolbox.data import DataFile, fetch
+from fctoolbox.plugins import Installed, Source
+
+QUICK = ("--n-nulls", "9", "--n-restarts", "2")
+
+
+def call(*arguments):
+    """Exit code of the command line, as the console script would leave it."""
+    try:
+        cli.main([str(each) for each in arguments])
+    except SystemExit as error:
+        return error.code or 0
+    return 0
+
+
+@pytest.fixture
+def own_files(tmp_path):
+    rng = np.random.default_rng(1)
+    units = [f"area{i}" for i in range(8)]
+    weights = rng.random((8, 5))
+    connectivity = np.corrcoef(weights + 0.3 * rng.standard_normal((8, 5)))
+
+    def write(name, matrix, rows, columns):
+        lines = [
+            ",".join(["", *columns]),
+            *(
+                ",".join([row, *map(repr, map(float, values))])
+                for row, values in zip(rows, matrix, strict=True)
+            ),
+        ]
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return tmp_path / name
+
+    projection = write("p.csv", weights, units, [f"nucleus{j}" for j in range(5)])
+    return projection, write("f.csv", connectivity, units, units), connectivity, units, write
+
+
+def test_run_on_a_source(tmp_path, capsys):
+    assert call("run", "toy", "-o", "n_units=20", "-o", "planted=false", *QUICK, "--out", tmp_path / "o") == 0
+    report = json.loads((tmp_path / "o/report.json").read_text(encoding="utf-8"))
+    assert report["system"]["n_units"] == 20
+    assert report["system"]["name"] == "toy (synthetic, no communities)"
+    # Every option is in the command, also those left at their defaults; and the command runs.
+    command = report["provenance"]["command"]
+    assert "-o n_units=20 -o n_inputs=40" in command
+    assert "--rng 0" in command
+    assert "Report: " in capsys.readouterr().out
+    again = command.replace(str(tmp_path / "o"), str(tmp_path / "again")).split()[1:]
+    assert call(*again) == 0
+    second = json.loads((tmp_path / "again/report.json").read_text(encoding="utf-8"))
+    assert second["induced_modularity"] == report["induced_modularity"]
+
+
+def test_run_on_own_files_says_the_same_as_python(own_files, tmp_path):
+    projection, connectivity, matrix, units, _ = own_files
+    assert (
+        call(
+            "run", "--projection", projection, "--connectivity", connectivity, *QUICK, "--out", tmp_path / "o"
+        )
+        == 0
+    )
+    report = json.loads((tmp_path / "o/report.json").read_text(encoding="utf-8"))
+    assert report["system"]["n_units"] == 8
+    assert {file["name"] for file in report["provenance"]["files"]} == {"p.csv", "f.csv"}
+    assert (
+        call("induced-q", "--connectivity", connectivity, "--labels", tmp_path / "o/labels.tsv", "--json")
+        == 0
+    )
+
+
+def test_induced_q_prints_json(own_files, tmp_path, capsys):
+    _, connectivity, matrix, units, _ = own_files
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "unit,label\n" + "".join(f"{unit},{'ab'[i % 2]}\n" for i, unit in reversed(list(enumerate(units))))
+    )
+    assert call("induced-q", "--connectivity", connectivity, "--labels", labels, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == {"q": fct.modularity(matrix, np.arange(8) % 2), "n_communities": 2}
+    assert call("induced-q", "--connectivity", connectivity, "--labels", labels) == 0
+    assert "2 communities, 8 units" in capsys.readouterr().out
+
+
+def test_bad_own_files_leave_with_2_and_one_sentence(own_files, tmp_path, capsys):
+    projection, connectivity, matrix, units, write = own_files
+    weights = np.random.default_rng(0).random((8, 5))
+    nuclei = [f"nucleus{j}" for j in range(5)]
+    misspelt = write("misspelt.csv", weights, ["area0", "aera1", *units[2:]], nuclei)
+    transposed = write("transposed.csv", weights.T, nuclei, units)
+    with_nan = weights.copy()
+    with_nan[2, 3] = np.nan
+    nan = write("nan.csv", with_nan, units, nuclei)
+    cases = {
+        misspelt: ["'area1' (did you mean 'aera1'?)"],
+        transposed: ["transposed.csv seems to be transposed", "--transposed"],
+        nan: ["nan.csv, row 'area2', column 'nucleus3' is 'nan'"],
+        tmp_path / "pp.csv": ["there is no file", "Did you mean"],
+    }
+    for path, expected in cases.items():
+        assert (
+            call("run", "--projection", path, "--connectivity", connectivity, "--out", tmp_path / "bad") == 2
+        )
+        captured = capsys.readouterr()
+        assert captured.err.startswith("Error: ")
+        assert captured.err.count("\n") == 1
+        for words in expected:
+            assert words in captured.err
+        assert not (tmp_path / "bad/report.json").exists()
+    assert (
+        call(
+            "run",
+            "--projection",
+            transposed,
+            "--connectivity",
+            connectivity,
+            "--transposed",
+            *QUICK,
+            "--out",
+            tmp_path / "ok",
+        )
+        == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "toyy", "--out", "o"], "Did you mean 'toy'?"),
+        (["run", "toy", "-o", "n_unit=3", "--out", "o"], "Did you mean 'n_units'?"),
+        (["run", "toy", "-o", "n_units=many", "--out", "o"], "'many'; it must be a whole number"),
+        (["run", "toy", "-o", "planted=perhaps", "--out", "o"], "it must be true or false"),
+        (["run", "toy", "-o", "n_units", "--out", "o"], "write KEY=VALUE"),
+        (["run", "--out", "o"], "name a source"),
+        (["run", "toy", "--projection", "x.csv", "--out", "o"], "not both"),
+        (["run", "toy", "--fisher-z", "--out", "o"], "--fisher-z belongs with --projection"),
+        (["run", "toy", "--null", "spin", "--out", "o"], "no null named 'spin'"),
+        (["run", "toy"], "Missing option '--out'"),
+        (["run", "toy", "--n-nulls", "0", "--out", "o"], "Invalid value for '--n-nulls'"),
+        (["compare", "toy", "toy", "--out", "o"], "these repeat: toy"),
+        (["compare", "toy", "-o", "seed=1", "--out", "o"], "SOURCE:KEY=VALUE"),
+        (["induced-q", "--connectivity", "no.csv", "--labels", "no.csv"], "there is no file no.csv"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_bad_words(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call(*arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_our_own_faults_leave_with_1(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("fctoolbox.origin.analyse_origin", lambda *_, **__: 1 / 0)
+    assert call("run", "toy", "--out", tmp_path) == 1
+    assert "fault in fctoolbox" in capsys.readouterr().err
+
+
+def test_interrupted_leaves_with_130(monkeypatch, capsys, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fctoolbox.origin.analyse_origin", interrupt)
+    assert call("run", "toy", "--out", tmp_path) == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert call("run", "toy", "--out", tmp_path / "file") == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_help_and_version(capsys):
+    assert call("--help") == 0
+    assert "induced-q" in capsys.readouterr().out
+    assert call("--version") == 0
+    assert fct.__version__ in capsys.readouterr().out
+
+
+def test_sources_lists_name_summary_and_options(capsys):
+    assert call("sources") == 0
+    text = capsys.readouterr().out
+    assert "toy" in text
+    assert "planted=true" in text
+    assert call("sources", "--json") == 0
+    listed = {source["name"]: source for source in json.loads(capsys.readouterr().out)}
+    assert listed["toy"]["options"]["n_units"] == 80
+    assert listed["toy"]["synthetic"] is True
+
+
+def test_check_and_plugins(capsys):
+    assert call("check", "toy") == 0
+    assert "✓ loading twice gives the same system" in capsys.readouterr().out
+    assert call("plugins") == 0
+    assert "toy  (fctoolbox " in capsys.readouterr().out
+    assert call("plugins", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["refused"] == {}
+
+
+UNREACHABLE = DataFile("far.csv", "http://127.0.0.1:9/far.csv", "0" * 64, 12)
+
+
+def _load_far(*, option=1):
+    fetch(UNREACHABLE)
+
+
+@pytest.fixture
+def far_source(monkeypatch):
+    """A source whose data cannot be had, with the toy as its miniature."""
+    toy = plugins.find_source("toy")
+    far = Source("far", _load_far, "far away", "nobody", "CC0-1.0", files=(UNREACHABLE,), miniature="toy")
+    monkeypatch.setattr(plugins, "installed", lru_cache(lambda: Installed((), {"far": far, "toy": toy}, {})))
+    monkeypatch.delenv("FCTOOLBOX_MIRROR", raising=False)
+
+
+def test_missing_data_are_never_replaced_unasked(far_source, tmp_path, capsys):
+    assert call("compare", "far", "--out", tmp_path) == 2
+    assert "--or-miniature" in capsys.readouterr().err
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_the_miniature_is_announced_as_synthetic(far_source, tmp_path, capsys):
+    assert call("compare", "far", "--or-miniature", *QUICK, "--out", tmp_path) == 0
+    captured = capsys.readouterr()
+    assert "SYNTHETIC miniature 'toy' instead of 'far'" in captured.err
+    assert "toy (synthetic" in captured.out
+    assert "Synthetic, made up by a program" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_fetch_says_what_is_missing(far_source, capsys):
+    assert call("fetch", "toy") == 0
+    assert "needs no files" in capsys.readouterr().out
+    assert call("fetch", "far") == 2
+    captured = capsys.readouterr().err
+    assert "1 of 1 files of 'far' are missing: far.csv" in captured
+    assert "FCTOOLBOX_MIRROR" in captured
+
+
+def test_compare_two_sources_in_one_page(tmp_path, monkeypatch, capsys):
+    toy = plugins.find_source("toy")
+
+    def load_other(*, seed=0):
+        system = toy.load(planted=False, n_units=20, seed=seed)
+        return fct.RecurrentSystem(
+            "other (synthetic)", system.units, system.projection, system.activity, system.provenance
+        )
+
+    other = Source("other", load_other, "another toy", "nobody", "CC0-1.0", synthetic=True)
+    monkeypatch.setattr(
+        plugins, "installed", lru_cache(lambda: Installed((), {"toy": toy, "other": other}, {}))
+    )
+    assert (
+        call(
+            "compare", "toy", "other", "-o", "toy:n_units=25", "-o", "other:seed=2", *QUICK, "--out", tmp_path
+        )
+        == 0
+    )
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert [each["system"]["n_units"] for each in content["comparison"]] == [25, 20]
+    assert "other:seed=2" in content["comparison"][0]["provenance"]["command"]
+
+
+def test_a_reader_that_stops_listening_is_no_fault():
+    shell = f"{sys.executable} -m fctoolbox.cli sources --json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shell}"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr

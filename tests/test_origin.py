@@ -1,0 +1,205 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr, spearmanr
+from tests.conftest import make_system
+
+import fctoolbox as fct
+from fctoolbox.nulls import euclidean_distances
+from fctoolbox.origin import _mantel
+
+
+def quick(system, **settings):
+    return fct.analyse_origin(system, **{"n_nulls": 19, "n_restarts": 3, "rng": 0, **settings})
+
+
+def test_every_number_from_its_parts(toy):
+    report = quick(toy, n_nulls=50)
+    similarity = fct.cosine_similarity(toy.projection.weights)
+    connectivity = fct.functional_connectivity(toy.activity.timeseries)
+    pairs = np.triu_indices(30, 1)
+    assert report.relationship.pearson_r == pytest.approx(
+        pearsonr(similarity[pairs], connectivity[pairs])[0], abs=1e-12
+    )
+    assert report.relationship.spearman_rho == pytest.approx(
+        spearmanr(similarity[pairs], connectivity[pairs])[0], abs=1e-12
+    )
+    assert report.communities.q == pytest.approx(
+        fct.modularity(similarity, report.communities.labels), abs=1e-12
+    )
+    assert report.induced.q == pytest.approx(
+        fct.modularity(connectivity, report.communities.labels), abs=1e-12
+    )
+    assert report.induced.q_best >= report.induced.q
+    assert report.induced.nulls[0].n == 50
+
+
+def test_mantel_nulls_agree_with_scipy(toy):
+    similarity = fct.cosine_similarity(toy.projection.weights)
+    connectivity = fct.functional_connectivity(toy.activity.timeseries)
+    orders = np.stack([np.random.default_rng(i).permutation(30) for i in range(5)])
+    pairs = np.triu_indices(30, 1)
+    expected = [pearsonr(similarity[np.ix_(o, o)][pairs], connectivity[pairs])[0] for o in orders]
+    np.testing.assert_allclose(_mantel(similarity, connectivity, orders), expected, atol=1e-12)
+
+
+def test_same_rng_same_report_whatever_the_workers(toy):
+    def content(**settings):
+        report = quick(toy, **settings).to_dict()
+        del report["provenance"]["seconds"]
+        return report
+
+    assert content(rng=4) == content(rng=4, n_jobs=2)
+    other = content(rng=5)
+    assert other["induced_modularity"]["nulls"] != content(rng=4)["induced_modularity"]["nulls"]
+
+
+def test_a_null_does_not_depend_on_which_others_are_asked_for(toy):
+    both, one = quick(toy, null=["permutation", "variogram"]), quick(toy, null="variogram")
+    assert both.induced.nulls[1].to_dict() == one.induced.nulls[0].to_dict()
+    assert [test.model for test in both.induced.nulls] == ["permutation", "variogram"]
+    assert [test.model for test in both.relationship.nulls] == ["permutation"]
+    assert one.relationship.nulls == ()
+
+
+def test_without_rng_the_seed_is_drawn_and_named(toy):
+    first = quick(toy, rng=None)
+    assert first.rng != quick(toy, rng=None).rng
+    again = quick(toy, rng=int(first.rng))
+    assert again.induced.nulls[0].mean == first.induced.nulls[0].mean
+    assert "PCG64" in quick(toy, rng=np.random.default_rng(0)).rng
+
+
+def test_order_of_the_units_does_not_matter(rng):
+    system = make_system(rng)
+    order = rng.permutation(system.n_units)
+    report, shuffled = quick(system, n_restarts=20), quick(system.select_units(order), n_restarts=20)
+    assert shuffled.relationship.pearson_r == pytest.approx(report.relationship.pearson_r, abs=1e-12)
+    assert shuffled.communities.q == pytest.approx(report.communities.q, abs=1e-12)
+    assert shuffled.induced.q == pytest.approx(report.induced.q, abs=1e-12)
+
+
+def test_units_without_input_and_constant_units_are_dropped_and_named(rng):
+    weights, timeseries = rng.standard_normal((12, 5)), rng.standard_normal((50, 12))
+    weights[2] = 0
+    timeseries[:, [2, 7]] = 1.5
+    system = make_system(
+        rng, projection=fct.InputProjection(weights), activity=fct.RecurrentActivity(timeseries)
+    )
+    report = quick(system)
+    assert [(each.unit, each.reason) for each in report.dropped] == [
+        ("u2", "receives no input; constant"),
+        ("u7", "constant"),
+    ]
+    kept = [i for i in range(12) if i not in (2, 7)]
+    assert report.system.units == tuple(f"u{i}" for i in kept)
+    np.testing.assert_allclose(report.connectivity, np.corrcoef(timeseries[:, kept].T), atol=1e-12)
+    np.testing.assert_allclose(report.similarity, fct.cosine_similarity(weights[kept]), atol=1e-12)
+    with pytest.raises(fct.InputError, match=r"units \[u2, u7\] are constant"):
+        quick(system, constant_units="error")
+
+
+def test_fisher_z_and_r_of_the_same_data_agree(rng):
+    r = np.corrcoef(rng.standard_normal((40, 12)).T)
+    off = r - np.eye(12)
+    as_r = make_system(rng, activity=fct.RecurrentActivity(connectivity=r))
+    as_z = fct.RecurrentSystem(
+        as_r.name, as_r.units, as_r.projection, fct.RecurrentActivity(connectivity=np.arctanh(off), scale="fisher-z"),
+        as_r.provenance,
+    )  # fmt: skip
+    first, second = quick(as_r), quick(as_z)
+    assert second.relationship.pearson_r == pytest.approx(first.relationship.pearson_r, abs=1e-12)
+    assert second.induced.q == pytest.approx(first.induced.q, abs=1e-12)
+    assert second.policies["fc_scale"] == "fisher-z, brought to r by tanh"
+
+
+def test_the_keys_of_report_json_are_those_of_schema_1(toy):
+    report = quick(toy).to_dict(command="typed")
+    null = {"model", "n", "mean", "sd", "z", "p_value"}
+    assert list(report) == [
+        "schema",
+        "system",
+        "policies",
+        "relationship",
+        "communities",
+        "induced_modularity",
+        "provenance",
+    ]
+    assert report["schema"] == 1
+    assert set(report["system"]) == {
+        "name",
+        "n_units",
+        "n_inputs",
+        "species",
+        "citation",
+        "license",
+        "dropped",
+    }
+    assert set(report["policies"]) == {
+        "similarity", "diagonal", "constant_units", "fc_scale", "objective", "resolution", "n_restarts",
+    }  # fmt: skip
+    assert set(report["relationship"]) == {"pearson_r", "spearman_rho", "nulls"}
+    assert set(report["communities"]) == {"n", "sizes", "q", "labels"}
+    assert set(report["induced_modularity"]) == {"q", "q_best", "nulls"}
+    assert set(report["provenance"]) == {"versions", "files", "rng", "command", "seconds"}
+    assert set(report["relationship"]["nulls"][0]) == set(report["induced_modularity"]["nulls"][0]) == null
+    assert sum(report["communities"]["sizes"]) == report["system"]["n_units"]
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_the_call_holds_the_options_of_the_source(toy):
+    assert "n_inputs=12" in quick(toy).call
+    assert "rng='0'" in quick(toy).call
+
+
+def test_the_sentence_says_what_the_numbers_say(toy):
+    assert re.search(
+        r"more modular than chance: induced Q\* = 0\.\d{3} \(permutation null", quick(toy).sentence()
+    )
+    null = fct.load("toy", planted=False, n_units=20, n_inputs=8, n_times=200)
+    assert "not more modular than chance" in quick(null).sentence()
+
+
+def test_variogram_uses_distances_or_positions(rng, toy):
+    positions = toy.geometry.positions
+    by_distance = fct.RecurrentSystem(
+        toy.name, toy.units, toy.projection, toy.activity, toy.provenance,
+        geometry=fct.Geometry(distances=euclidean_distances(positions)),
+    )  # fmt: skip
+    first, second = (quick(system, null="variogram").induced.nulls[0] for system in (toy, by_distance))
+    np.testing.assert_array_equal(first.values, second.values)
+    with pytest.raises(fct.InputError, match="neither positions nor distances"):
+        quick(make_system(rng), null="variogram")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"null": "permutaton"}, "Did you mean 'permutation'"),
+        ({"n_nulls": 0}, "n_nulls is 0"),
+        ({"rng": -1}, "rng is -1"),
+        ({"constant_units": "ignore"}, "must be 'drop' or 'error'"),
+    ],
+)
+def test_bad_settings(toy, settings, message):
+    with pytest.raises(fct.InputError, match=message):
+        quick(toy, **settings)
+
+
+def test_nothing_to_relate(rng):
+    same = make_system(rng, projection=fct.InputProjection(np.ones((12, 3))))
+    with pytest.raises(fct.InputError, match="the same pattern, or only one input"):
+        quick(same)
+    silent = np.zeros((12, 5))
+    silent[:3] = rng.standard_normal((3, 5))
+    with pytest.raises(fct.InputError, match="only 3 of the 12 units"):
+        quick(make_system(rng, projection=fct.InputProjection(silent)))
+
+
+def test_notebook_view_escapes(rng):
+    report = quick(make_system(rng, name="<b> (synthetic)"))
+    view = report._repr_html_()
+    assert "&lt;b&gt;" in view
+    assert "induced Q*" in view
