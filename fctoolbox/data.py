@@ -5,9 +5,9 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -63,9 +63,7 @@ def locate(file: DataFile) -> Path | None:
     if mirror := os.environ.get("FCTOOLBOX_MIRROR"):
         folder = Path(mirror).expanduser()
         if not folder.is_dir():
-            warnings.warn(
-                f"FCTOOLBOX_MIRROR names {mirror}, which is not a folder; it is ignored", stacklevel=2
-            )
+            warnings.warn(f"FCTOOLBOX_MIRROR names {mirror}, which is not a folder; it is ignored", stacklevel=2)
         elif found := _search(folder, file):
             return found
     cached = _cached_path(file)
@@ -94,7 +92,10 @@ def fetch(file: DataFile) -> Path:
     if found is not None:
         return found
     if file.how_to_obtain:
-        raise DataUnavailable(f"{file.name} cannot be downloaded without you: {file.how_to_obtain}")
+        raise DataUnavailable(
+            f"{file.name} cannot be downloaded without you: {file.how_to_obtain.rstrip('.')}. "
+            "Then name the folder it is in in FCTOOLBOX_MIRROR."
+        )
     import pooch
 
     target = _cached_path(file)
@@ -102,12 +103,14 @@ def fetch(file: DataFile) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         pooch.get_logger().setLevel("WARNING")
         pooch.retrieve(
-            file.url, f"sha256:{file.sha256}", fname=target.name, path=target.parent, downloader=_download
+            file.url,
+            f"sha256:{file.sha256}",
+            fname=target.name,
+            path=target.parent,
+            downloader=partial(_download, size=file.size),
         )
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # requests' errors are OSErrors; pooch reports a wrong hash as ValueError
+    # requests' errors are OSErrors; pooch reports a wrong hash as ValueError
+    except (OSError, ValueError) as error:
         raise DataUnavailable(
             f"{file.name} is in neither the mirror (FCTOOLBOX_MIRROR={os.environ.get('FCTOOLBOX_MIRROR', 'not set')}) "
             f"nor the cache ({target.parent}), and could not be downloaded from {file.url}: {_brief(error)}. "
@@ -126,9 +129,7 @@ def sha256_of(path: Path) -> str:
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary name to write to, which becomes `path` only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix, delete=False
-    ) as stream:
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix, delete=False) as stream:
         temporary = Path(stream.name)
     try:
         yield temporary
@@ -156,16 +157,17 @@ def _cached_path(file: DataFile) -> Path:
 
 
 def _search(folder: Path, file: DataFile) -> Path | None:
-    # Only files of the right size are hashed, those of the right name first.
-    candidates = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size == file.size]
-    for path in sorted(candidates, key=lambda path: (path.name != file.name, path)):
-        if sha256_of(path) == file.sha256:
+    # Those of the right name first; only files of the right size are hashed.
+    paths = sorted(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda path: (path.name != file.name, path)
+    )
+    for path in paths:
+        if path.stat().st_size == file.size and sha256_of(path) == file.sha256:
             return path
-    namesakes = [path for path in folder.rglob(file.name) if path.is_file()]
-    if namesakes:
+    if paths and paths[0].name == file.name:
         warnings.warn(
-            f"{namesakes[0]} in the mirror is not the {file.name} that is wanted (another SHA-256: altered, half-written "
-            "or another version); it is ignored",
+            f"{paths[0]} in the mirror is not the {file.name} that is wanted (another SHA-256: altered, "
+            "half-written or another version); it is ignored",
             stacklevel=3,
         )
     return None
@@ -178,14 +180,15 @@ def _brief(error: Exception) -> str:
     return text[:200]
 
 
-def _download(url: str, output_file: str, _pooch: Any) -> None:
+def _download(url: str, output_file: str, _pooch: Any, *, size: int) -> None:
     """Download to a partial file beside the target, going on from where an earlier try ended."""
     import requests
     from tqdm import tqdm
 
-    partial = Path(output_file).parent / "download.part"
-    done = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
+    part = Path(output_file).parent / "download.part"
+    done = part.stat().st_size if part.exists() else 0
+    # Compressed on the way, neither the length nor the range that the server speaks of would be those of the file.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=_CONNECT_SECONDS) as response:
         if response.status_code == 416:  # nothing left to send: the partial file is whole, or not ours
             total = done
@@ -193,24 +196,14 @@ def _download(url: str, output_file: str, _pooch: Any) -> None:
             response.raise_for_status()
             if response.status_code != 206:
                 done = 0
-            total = done + int(response.headers.get("Content-Length", 0))
-            with (
-                partial.open("ab" if done else "wb") as stream,
-                tqdm(
-                    total=total or None,
-                    initial=done,
-                    unit="B",
-                    unit_scale=True,
-                    desc=url.rsplit("/", 1)[-1],
-                    disable=None,
-                ) as bar,
-            ):
+            total = done + int(response.headers.get("Content-Length", size - done))
+            bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, desc=Path(url).name, disable=None)
+            # However the connection ends, what came is kept, and its size is looked at below.
+            with part.open("ab" if done else "wb") as stream, bar, suppress(requests.RequestException):
                 for chunk in response.iter_content(_CHUNK):
                     stream.write(chunk)
                     bar.update(len(chunk))
-    if partial.stat().st_size < total:
-        raise OSError(
-            f"the connection ended after {partial.stat().st_size} of {total} bytes; run again to continue"
-        )
+    if part.stat().st_size < total:
+        raise OSError(f"the connection ended after {part.stat().st_size} of {total} bytes; run again to continue")
     # A partial file that turns out wrong must not be continued for ever: it is moved, and pooch checks the hash.
-    shutil.move(partial, output_file)
+    shutil.move(part, output_file)

@@ -67,9 +67,7 @@ class Source:
     @property
     def options(self) -> dict[str, Any]:
         """The options of `load` and their defaults."""
-        return {
-            name: parameter.default for name, parameter in inspect.signature(self.load).parameters.items()
-        }
+        return {name: parameter.default for name, parameter in inspect.signature(self.load).parameters.items()}
 
 
 class _Hooks:
@@ -229,9 +227,7 @@ def load_source(source: Source, **options: Any) -> RecurrentSystem:
             )
     system = source.load(**options)
     if not isinstance(system, RecurrentSystem):
-        raise PluginError(
-            f"source '{source.name}' handed over a {type(system).__name__}, not a RecurrentSystem"
-        )
+        raise PluginError(f"source '{source.name}' handed over a {type(system).__name__}, not a RecurrentSystem")
     # The options kept are those that the source says it used; what it leaves out is filled in here.
     used = {**known, **options, **system.provenance.options}
     return replace(system, provenance=replace(system.provenance, options=used))
@@ -269,11 +265,7 @@ def _sources(entry_point: importlib.metadata.EntryPoint) -> tuple[Source, ...]:
 
 
 def _hooks_of(module: ModuleType | object) -> list[str]:
-    return [
-        name
-        for name in dir(module)
-        if getattr(getattr(module, name, None), f"{GROUP}_impl", None) is not None
-    ]
+    return [name for name in dir(module) if getattr(getattr(module, name, None), f"{GROUP}_impl", None) is not None]
 
 
 def _check_interface(source: object) -> None:

@@ -144,33 +144,23 @@ class RecurrentActivity:
 
     def __post_init__(self) -> None:
         if self.timeseries is None and self.connectivity is None:
-            raise InputError(
-                "activity needs a timeseries (n_times, n_units) or a connectivity (n_units, n_units)"
-            )
+            raise InputError("activity needs a timeseries (n_times, n_units) or a connectivity (n_units, n_units)")
         if self.scale not in ("pearson-r", "fisher-z"):
             raise InputError(f"scale is {self.scale!r}; it must be 'pearson-r' or 'fisher-z'")
         if self.sampling_interval is not None and not (
             np.isfinite(self.sampling_interval) and self.sampling_interval > 0
         ):
-            raise InputError(
-                f"sampling_interval is {self.sampling_interval}; it must be a positive number of seconds"
-            )
+            raise InputError(f"sampling_interval is {self.sampling_interval}; it must be a positive number of seconds")
         timeseries = None if self.timeseries is None else _matrix(self.timeseries, "timeseries")
         connectivity = None if self.connectivity is None else _connectivity(self.connectivity, self.scale)
-        if (
-            timeseries is not None
-            and connectivity is not None
-            and timeseries.shape[1] != connectivity.shape[0]
-        ):
+        if timeseries is not None and connectivity is not None and timeseries.shape[1] != connectivity.shape[0]:
             raise InputError(
                 f"timeseries has {timeseries.shape[1]} columns, but connectivity has {connectivity.shape[0]} units. "
                 "Is the timeseries transposed? Time runs along axis 0."
             )
         n_times = None if timeseries is None else timeseries.shape[0]
         trials = None if self.trials is None else _trials(self.trials, n_times)
-        variables = {
-            str(name): _variable(values, str(name), n_times) for name, values in self.variables.items()
-        }
+        variables = {str(name): _variable(values, str(name), n_times) for name, values in self.variables.items()}
         _set(self, timeseries=timeseries, connectivity=connectivity, trials=trials, variables=variables)
 
     @property
@@ -263,9 +253,7 @@ class LabelVolume:
     def __post_init__(self) -> None:
         unit_of_voxel, affine = _integers(self.unit_of_voxel, "unit_of_voxel"), _matrix(self.affine, "affine")
         if unit_of_voxel.ndim != 3 or affine.shape != (4, 4):
-            raise InputError(
-                f"unit_of_voxel {unit_of_voxel.shape} must be 3-D and affine {affine.shape} 4 × 4"
-            )
+            raise InputError(f"unit_of_voxel {unit_of_voxel.shape} must be 3-D and affine {affine.shape} 4 × 4")
         if sorted(_AXIS_OF_LETTER.get(letter, "") for letter in self.orientation) != ["x", "y", "z"]:
             raise InputError(
                 f"orientation is {self.orientation!r}; it needs one of R/L, one of A/P and one of S/I, as in 'PIR'"
@@ -422,9 +410,7 @@ class RecurrentSystem:
                 f"entry for each of the {n_units} units.{_transposed(self.projection.weights.shape, n_units)}"
             )
         if self.activity.n_units != n_units:
-            array = (
-                self.activity.timeseries if self.activity.connectivity is None else self.activity.connectivity
-            )
+            array = self.activity.timeseries if self.activity.connectivity is None else self.activity.connectivity
             assert array is not None
             raise InputError(
                 f"activity has shape {array.shape}, but axis 1 should have one entry for each of the {n_units} units."
@@ -435,13 +421,9 @@ class RecurrentSystem:
         annotations = {str(name): tuple(map(str, labels)) for name, labels in self.annotations.items()}
         for name, labels in annotations.items():
             if len(labels) != n_units:
-                raise InputError(
-                    f"annotation '{name}' has {len(labels)} labels, but there are {n_units} units"
-                )
+                raise InputError(f"annotation '{name}' has {len(labels)} labels, but there are {n_units} units")
         if self.provenance.synthetic and "synthetic" not in self.name:
-            raise InputError(
-                f"{self.name!r} holds synthetic data, so its name must contain the word 'synthetic'"
-            )
+            raise InputError(f"{self.name!r} holds synthetic data, so its name must contain the word 'synthetic'")
         _set(self, units=units, annotations=annotations)
 
     @property
@@ -455,21 +437,21 @@ class RecurrentSystem:
         The model is left out: a network without some of its units is another network (see ``model.lesion``).
         """
         try:
-            index = np.arange(self.n_units)[np.atleast_1d(index)]
+            kept = np.arange(self.n_units)[np.atleast_1d(index)]
         except IndexError as error:
             raise InputError(
                 f"units are selected by whole numbers from 0 to {self.n_units - 1}, "
                 f"or by one boolean for each of the {self.n_units} units: {error}"
             ) from error
-        if np.array_equal(index, np.arange(self.n_units)):
+        if np.array_equal(kept, np.arange(self.n_units)):
             return self
         return replace(
             self,
-            units=tuple(self.units[i] for i in index),
-            projection=self.projection.select_units(index),
-            activity=self.activity.select_units(index),
-            geometry=None if self.geometry is None else self.geometry.select_units(index, self.n_units),
-            annotations={name: tuple(labels[i] for i in index) for name, labels in self.annotations.items()},
+            units=tuple(self.units[i] for i in kept),
+            projection=self.projection.select_units(kept),
+            activity=self.activity.select_units(kept),
+            geometry=None if self.geometry is None else self.geometry.select_units(kept, self.n_units),
+            annotations={name: tuple(labels[i] for i in kept) for name, labels in self.annotations.items()},
             model=None,
         )
 
@@ -488,11 +470,7 @@ class RecurrentSystem:
             does.append(f"{len(np.unique(activity.trials)):,} trials")
         if activity.variables:
             does.append("variables " + listed(activity.variables))
-        where = (
-            []
-            if geometry is None
-            else [f.name for f in fields(geometry) if getattr(geometry, f.name) is not None]
-        )
+        where = [] if geometry is None else [f.name for f in fields(geometry) if getattr(geometry, f.name) is not None]
         facts = {
             "Units": f"{self.n_units:,} ({listed(self.units, most=4)})",
             "Inputs": f"{self.projection.n_inputs:,}, {kind} ({listed(self.projection.inputs, most=4)})",
@@ -544,7 +522,7 @@ def _integers(values: ArrayLike, what: str) -> Integers:
 
 
 def _array(values: ArrayLike, what: str, *, kinds: str, needed: str) -> NDArray[Any]:
-    if np.ma.is_masked(values):  # the numbers behind a mask mean nothing
+    if isinstance(values, np.ma.MaskedArray) and np.any(values.mask):  # the numbers behind a mask mean nothing
         raise InputError(f"{what} has masked values; leave those units, inputs or times out")
     array = np.asarray(values)
     if array.dtype.kind not in kinds:
@@ -674,9 +652,7 @@ def _trials(values: ArrayLike, n_times: int | None) -> Integers:
     if n_times is None:
         raise InputError("trials need a timeseries: they say which trial each of its rows belongs to")
     if trials.shape != (n_times,):
-        raise InputError(
-            f"trials has shape {trials.shape}; it needs one entry for each row of timeseries ({n_times})"
-        )
+        raise InputError(f"trials has shape {trials.shape}; it needs one entry for each row of timeseries ({n_times})")
     return trials
 
 
@@ -704,6 +680,4 @@ def _check_geometry(geometry: Geometry, n_units: int) -> None:
     }
     for what, index in indices.items():
         if index is not None and index.size and (index.max() >= n_units or index.min() < -2):
-            raise InputError(
-                f"{what} names units {index.min()} … {index.max()}, but units are 0 … {n_units - 1}"
-            )
+            raise InputError(f"{what} names units {index.min()} … {index.max()}, but units are 0 … {n_units - 1}")

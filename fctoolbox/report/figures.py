@@ -195,8 +195,7 @@ def _relationship_figure(report: OriginReport) -> "Figure":
             similarity[~within], connectivity[~within], s=7, c="#999999", lw=0, label="between modules"
         )
         axes.scatter(similarity[within], connectivity[within], s=9, c="#0072B2", lw=0, label="within modules")
-        axes.legend(frameon=False, loc="upper left", handletextpad=0.1)
-        axes.margins(y=0.12)
+        figure.legend(frameon=False, loc="outside lower center", ncols=2, handletextpad=0.1)
     else:
         cells = axes.hexbin(similarity, connectivity, gridsize=45, bins="log", cmap="cividis", mincnt=1, lw=0)
         figure.colorbar(cells, ax=axes, label="Pairs of units", shrink=0.85).outline.set_visible(False)

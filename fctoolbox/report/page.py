@@ -33,8 +33,8 @@ _CAPTIONS = {
 }
 _PLACES = {
     "surface": "The modules of the input projections on the cortical surface (grey: no unit).",
-    "volume": "The modules of the input projections, seen from three sides of the brain (grey: no unit).",
-    "activity": "Left: each unit of the network at its loadings on the principal components of the activity, coloured by module. "
+    "volume": "The modules of the input projections, seen from above and from both sides of the brain (grey: no unit).",
+    "activity": "Left: each unit at its loadings on the principal components of the activity (% of variance), coloured by module. "
     "Right: mean trajectories of the activity (dot: start).",
     "similarity": "The units on the leading eigenvectors of the similarity, coloured by module (no positions were given).",
     "positions": "The modules of the input projections at the positions of the units.",
@@ -118,7 +118,8 @@ def _modules(report: OriginReport) -> list[dict[str, Any]]:
         ]
         makeup = []
         for name, labels in report.system.annotations.items():
-            if not 1 < len(set(labels)) <= _MAX_CATEGORIES:
+            # A label that nearly every unit has to itself (a full name) tells nothing about a module.
+            if not 1 < len(set(labels)) <= min(_MAX_CATEGORIES, len(labels) / 2):
                 continue
             counts = Counter(
                 label for label, of in zip(labels, report.communities.labels, strict=True) if of == module

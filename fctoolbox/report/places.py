@@ -14,14 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NOWHERE = (0.87, 0.87, 0.87)
-_SIDES = {
-    "S": "dorsal",
-    "I": "ventral",
-    "L": "from the left",
-    "R": "from the right",
-    "A": "from the front",
-    "P": "from behind",
-}
+_SIDES = {"S": "from above", "L": "from the left", "R": "from the right"}
+_ENDS = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "dorsal", "I": "ventral"}
+_NAME_SIZE = 5.0  # points
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 _MAX_TRACES = 6
 
@@ -33,9 +28,9 @@ def place_of(report: OriginReport) -> str:
         return "surface"
     if geometry is not None and geometry.volume is not None:
         return "volume"
-    if report.system.model is not None and report.system.activity.timeseries is not None:
-        return "activity"
-    return "similarity" if geometry is None or geometry.positions is None else "positions"
+    if geometry is not None and geometry.positions is not None:
+        return "positions"
+    return "similarity" if report.system.activity.timeseries is None else "activity"
 
 
 def modules_figure(report: OriginReport) -> "Figure":
@@ -140,103 +135,75 @@ def _draw_mesh(
 
 
 def _volume_figure(report: OriginReport) -> "Figure":
-    """The three of the six sides of the volume that show the most units."""
+    """The units seen from above and from both sides."""
     volume = _part(report, "volume")
-    towards = [
-        (axis, letter)
-        for axis, ahead in enumerate(volume.orientation)
-        for letter in (ahead, _OPPOSITE[ahead])
-    ]
-    views = {letter: _seen(volume, axis, letter) for axis, letter in towards}
-    unseen = {*range(report.system.n_units)}
-    chosen: list[str] = []
-    while len(chosen) < 3:  # each view for what the earlier ones do not show, then for its area
-        rest = [letter for letter in views if letter not in chosen]
-        best = max(
-            rest,
-            key=lambda letter: (len(unseen & _units_in(views[letter][0])), (views[letter][0] >= 0).sum()),
-        )
-        chosen.append(best)
-        unseen -= _units_in(views[best][0])
-    figure = new_figure(height=4.6)
-    panels = [figure.add_subplot(2, 2, place) for place in ((1, 3), 2, 4)]
-    # The tallest picture has the tall place.
-    chosen.sort(key=lambda letter: -views[letter][0].shape[0] / views[letter][0].shape[1])
-    colours = np.vstack([_rgb(report.communities.n)[:-1], _NOWHERE, (1, 1, 1)])
-    code = np.append(
-        report.communities.labels, [report.communities.n, report.communities.n + 1]
-    )  # -2: brain, -1: air
-    for axes, letter in zip(panels, chosen, strict=True):
-        picture, (right, down), (step_down, step_right) = views[letter]
+    figure = new_figure(height=3.4)
+    # -2 (brain without a unit) and -1 (air) pick the last two colours.
+    code = np.append(report.communities.labels, [report.communities.n, report.communities.n + 1])
+    colours = np.vstack([_rgb(report.communities.n), (1, 1, 1)])
+    for place, letter in (((1, 3), "S"), (2, "L"), (4, "R")):
+        axes = figure.add_subplot(2, 2, place)
+        picture, (right, down), (step_down, step_right) = _seen(volume, letter)
         height, width = picture.shape
-        axes.imshow(
-            colours[code[picture]],
-            extent=(0, width * step_right, height * step_down, 0),
-            interpolation="nearest",
-        )
+        extent = (0, width * step_right, height * step_down, 0)
+        axes.imshow(colours[code[picture]], extent=extent, interpolation="nearest")
         axes.set_title(_SIDES[letter], pad=3)
-        axes.set_xlabel(f"→ {_word(right)} (mm)", labelpad=1)
-        axes.set_ylabel(f"{_word(down)} (mm) ←", labelpad=1)
-        for unit in sorted(_units_in(picture)):
-            _name_region(axes, picture == unit, report.system.units[unit], step_down, step_right)
+        axes.set_xlabel(f"to {_ENDS[right]} (mm)", labelpad=1)
+        axes.set_ylabel(f"to {_ENDS[down]} (mm)", labelpad=1)
+        _name_regions(axes, picture, report.system.units, step_down, step_right)
     _legend(figure, report)
     return figure
 
 
-def _word(letter: str) -> str:
-    return {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "dorsal", "I": "ventral"}[
-        letter
-    ]
+def _seen(volume: LabelVolume, letter: str) -> tuple[NDArray[Any], tuple[str, str], tuple[float, float]]:
+    """What is met first when looking in from side `letter`: picture, where its axes lead, mm per pixel.
 
-
-def _units_in(picture: NDArray[Any]) -> set[int]:
-    return {int(unit) for unit in np.unique(picture) if unit >= 0}
-
-
-def _seen(
-    volume: LabelVolume, axis: int, letter: str
-) -> tuple[NDArray[Any], tuple[str, str], tuple[float, float]]:
-    """The first unit met when looking in from side `letter`: picture, where its axes lead, mm per pixel.
-
-    Brain without a unit is looked through, and shows (-2) only where no unit lies behind it.
+    The viewer stands where the units begin; what lies before that (the other hemisphere) is looked through.
     """
+    axis = next(i for i, ahead in enumerate(volume.orientation) if letter in (ahead, _OPPOSITE[ahead]))
     grid = np.moveaxis(volume.unit_of_voxel, axis, 0)
     steps = np.linalg.norm(volume.affine[:3, :3], axis=0)
     if volume.orientation[axis] == letter:  # the viewer stands where the index ends
         grid = grid[::-1]
-    hit = (grid >= 0).argmax(axis=0)
-    picture = np.take_along_axis(grid, hit[None], axis=0)[0]
-    picture = np.where((grid >= 0).any(axis=0), picture, np.where((grid == -2).any(axis=0), -2, -1))
+    first = int((grid >= 0).any(axis=(1, 2)).argmax())
+    depth = (grid[first:] != -1).argmax(axis=0)
+    picture = np.take_along_axis(grid[first:], depth[None], axis=0)[0]
+    picture = np.where((picture == -1) & (grid != -1).any(axis=0), -2, picture)
     rows, columns = (i for i in range(3) if i != axis)
     ends = [volume.orientation[rows], volume.orientation[columns]]
     step = [float(steps[rows]), float(steps[columns])]
-    # Anterior lies to the left of a side view, and up in a view from above; superior is always up.
-    if ends[0] in "AP" and ends[1] in "SI":
-        picture, ends, step = picture.T, ends[::-1], step[::-1]
-    if ends[0] in "RL":
+    # Superior is up in a view from the side, anterior in a view from above.
+    if ends[1] in ("SI" if letter in "LRAP" else "AP"):
         picture, ends, step = picture.T, ends[::-1], step[::-1]
     if ends[0] in "SA":
         picture, ends[0] = picture[::-1], _OPPOSITE[ends[0]]
-    forward = {"L": "P", "R": "A", "S": "R", "I": "L", "A": "L", "P": "R"}[letter]
-    if ends[1] != forward:
+    # What lies to the viewer's right when looking in from each side.
+    if ends[1] != {"L": "P", "R": "A", "S": "R", "I": "L", "A": "L", "P": "R"}[letter]:
         picture, ends[1] = picture[:, ::-1], _OPPOSITE[ends[1]]
     return picture, (ends[1], ends[0]), (step[0], step[1])
 
 
-def _name_region(
-    axes: "Axes", where: NDArray[np.bool_], name: str, step_down: float, step_right: float
+def _name_regions(
+    axes: "Axes", picture: NDArray[Any], names: tuple[str, ...], step_down: float, step_right: float
 ) -> None:
+    """Write the name of each region on it, the largest first, where no other name stands yet."""
     from matplotlib.patheffects import withStroke
 
-    rows, columns = np.nonzero(where)
-    if len(rows) < 12:
-        return
-    # At the point of the region nearest to its centre, so that the name of a bent region lies on it.
-    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-    axes.text(
-        (columns[nearest] + 0.5) * step_right, (rows[nearest] + 0.5) * step_down, name, ha="center", va="center", fontsize=4.5,
-        path_effects=[withStroke(linewidth=1.2, foreground="white")],
-    )  # fmt: skip
+    # Points to mm, for a panel half as wide as the figure.
+    mm_per_point = max(picture.shape[1] * step_right / 110, picture.shape[0] * step_down / 160)
+    taken: list[tuple[float, float, float]] = []
+    units, areas = np.unique(picture[picture >= 0], return_counts=True)
+    for unit in units[np.argsort(-areas, kind="stable")]:
+        rows, columns = np.nonzero(picture == unit)
+        # The point of the region nearest to its centre, so that the name of a bent region lies on it.
+        nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+        x, y = (columns[nearest] + 0.5) * step_right, (rows[nearest] + 0.5) * step_down
+        half_width, height = 0.3 * _NAME_SIZE * len(names[unit]) * mm_per_point, 1.05 * _NAME_SIZE * mm_per_point
+        if any(abs(x - other) < half_width + half and abs(y - line) < height for other, line, half in taken):
+            continue
+        taken.append((x, y, half_width))
+        outline = [withStroke(linewidth=1.2, foreground="white")]
+        axes.text(x, y, names[unit], ha="center", va="center", fontsize=_NAME_SIZE, path_effects=outline)
 
 
 # --- positions and activity ------------------------------------------------------------------------------------------
@@ -271,7 +238,7 @@ def _activity_figure(report: OriginReport) -> "Figure":
     explained = 100 * spread / spread.sum()
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
-        axes.set_xlabel(f"PC 1 ({explained[0]:.0f} % of variance)")
+        axes.set_xlabel(f"PC 1 ({explained[0]:.0f} %)")
         axes.set_ylabel(f"PC 2 ({explained[1]:.0f} %)")
     colours = np.array(module_colours(report.communities.n))[report.communities.labels]
     left.scatter(loadings[0], loadings[1], c=colours, s=12, lw=0)
@@ -296,10 +263,10 @@ def _draw_trajectories(axes: "Axes", report: OriginReport, scores: NDArray[np.fl
         variable = activity.variables[name]
         last = np.stack([variable[start + length - 1] for start in np.sort(starts)])
         groups = np.unique(last, axis=0, return_inverse=True)[1].ravel()
-        axes.set_title(f"Activity: mean by {name}")
+        axes.set_title(f"Activity by {name}")
     if len(np.unique(groups)) > _MAX_TRACES:
         groups = np.zeros_like(groups)
-        axes.set_title("Activity: mean over trials")
+        axes.set_title("Activity: mean trial")
     styles = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 1)))
     for group, style in zip(np.unique(groups), styles, strict=False):
         path = paths[groups == group].mean(axis=0)

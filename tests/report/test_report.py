@@ -154,11 +154,11 @@ def tetrahedra():
     )
 
 
-def with_geometry(geometry, model=None):
+def with_geometry(geometry, with_activity):
     toy = fct.load("toy", n_units=12, n_inputs=5, n_communities=2, n_times=100)
-    return fct.RecurrentSystem(
-        toy.name, toy.units, toy.projection, toy.activity, toy.provenance, geometry=geometry, model=model
-    )
+    connectivity = fct.functional_connectivity(toy.activity.timeseries)
+    activity = toy.activity if with_activity else fct.RecurrentActivity(connectivity=connectivity)
+    return fct.RecurrentSystem(toy.name, toy.units, toy.projection, activity, toy.provenance, geometry=geometry)
 
 
 def volume():
@@ -170,21 +170,21 @@ def volume():
 
 
 @pytest.mark.parametrize(
-    ("place", "geometry", "model"),
+    ("place", "geometry", "with_activity"),
     [
-        ("surface", lambda: fct.Geometry(surface=tetrahedra()), None),
-        ("volume", lambda: fct.Geometry(volume=volume()), None),
+        ("surface", lambda: fct.Geometry(surface=tetrahedra()), True),
+        ("volume", lambda: fct.Geometry(volume=volume()), True),
         (
             "positions",
             lambda: fct.Geometry(positions=np.random.default_rng(0).standard_normal((12, 3))),
             None,
         ),
-        ("activity", lambda: None, object()),
-        ("similarity", lambda: None, None),
+        ("activity", lambda: None, True),
+        ("similarity", lambda: None, False),
     ],
 )
-def test_every_place_can_be_drawn(place, geometry, model, tmp_path):
-    report = quick(with_geometry(geometry(), model))
+def test_every_place_can_be_drawn(place, geometry, with_activity, tmp_path):
+    report = quick(with_geometry(geometry(), with_activity))
     assert place_of(report) == place
     figure = report_figures(report)["modules"]
     assert len(figure.axes) >= 1
@@ -194,27 +194,25 @@ def test_every_place_can_be_drawn(place, geometry, model, tmp_path):
 
 
 def test_looking_into_a_volume():
-    # One voxel at the dorsal, one behind it; PIR: the first axis leads back, the second down, the third right.
+    # PIR: the first axis leads back, the second down, the third right. Voxel 7 lies above 8; 9 far right.
     grid = np.full((3, 4, 5), -1)
     grid[:, 1:, :] = -2
-    grid[0, 2, 1], grid[0, 3, 1], grid[2, 1, 4] = 7, 8, 9
+    grid[0, 2, 1], grid[0, 3, 1], grid[2, 2, 4] = 7, 8, 9
     seen = LabelVolume(grid, np.diag([0.5, 0.2, 0.1, 1]), "PIR")
-    dorsal, leads, step = _seen(seen, 1, "S")
+    above, leads, step = _seen(seen, "S")
     assert leads == ("R", "P")  # right is right, the nose is up
     assert step == (0.5, 0.1)
-    assert dorsal[0, 1] == 7
-    assert dorsal[2, 4] == 9
-    left, leads, _ = _seen(seen, 2, "L")
+    assert (above[0, 1], above[2, 4]) == (7, 9)  # the brain above the units is looked through, 8 is hidden by 7
+    left, leads, step = _seen(seen, "L")
     assert leads == ("P", "I")  # from the left, the nose points left
-    assert left[2, 0] == 7
-    assert left[3, 0] == 8
-    assert left[1, 2] == 9
-    right, leads, _ = _seen(seen, 2, "R")
+    assert step == (0.2, 0.5)
+    assert (left[2, 0], left[3, 0], left[2, 2], left[0, 0]) == (7, 8, -2, -1)  # the brain hides 9
+    right, leads, _ = _seen(seen, "R")
     assert leads == ("A", "I")
-    assert right[2, 2] == 7
-    ventral, leads, _ = _seen(seen, 1, "I")
+    assert (right[2, 0], right[2, 2]) == (9, -2)
+    below, leads, _ = _seen(seen, "I")
     assert leads == ("L", "P")
-    assert ventral[0, 3] == 8
+    assert below[0, 3] == 8
 
 
 def test_activity_trajectories_follow_the_trials():
@@ -225,10 +223,10 @@ def test_activity_trajectories_follow_the_trials():
         variables={"choice": np.repeat(np.arange(10) % 2, 10)},
     )
     system = fct.RecurrentSystem(
-        toy.name, toy.units, toy.projection, activity, toy.provenance, model=object()
+        toy.name, toy.units, toy.projection, activity, toy.provenance
     )
     right = report_figures(quick(system))["modules"].axes[1]
-    assert right.get_title() == "Activity: mean by choice"
+    assert right.get_title() == "Activity by choice"
     lines = [line for line in right.lines if line.get_marker() == "None"]
     assert len(lines) == 2
     assert all(len(line.get_xdata()) == 10 for line in lines)
