@@ -7,7 +7,7 @@ import importlib.metadata
 import inspect
 import os
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -62,7 +62,7 @@ class Source:
     files: tuple[DataFile, ...] = ()
     miniature: str = ""
     synthetic: bool = False
-    api_version: int = API_VERSION
+    api_version: int = 1  # not API_VERSION: a plugin that does not say was written for the first
 
     @property
     def options(self) -> dict[str, Any]:
@@ -218,6 +218,7 @@ def find_source(name: str) -> Source:
 
 def load_source(source: Source, **options: Any) -> RecurrentSystem:
     """Load a source that need not be installed; see `load`."""
+    _check_interface(source)
     known = source.options
     for option in options:
         if option not in known:
@@ -258,10 +259,15 @@ def _sources(entry_point: importlib.metadata.EntryPoint) -> tuple[Source, ...]:
             f"{entry_point.value} registers no source: it needs a function fctoolbox_sources marked with "
             "@fctoolbox.hookimpl"
         )
-    sources = tuple(source for returned in manager.hook.fctoolbox_sources() for source in returned)
-    for source in sources:
+    returned = next(iter(manager.hook.fctoolbox_sources()), None)  # pluggy leaves out a None
+    if not isinstance(returned, list | tuple):
+        what = "nothing" if returned is None else f"a {type(returned).__name__}"
+        raise PluginError(f"fctoolbox_sources returned {what}; it must return a list of fctoolbox.Source")
+    for source in returned:
         _check_interface(source)
-    return sources
+    if twice := [name for name, count in Counter(source.name for source in returned).items() if count > 1]:
+        raise PluginError(f"it brings more than one source named {listed(map(repr, twice))}")
+    return tuple(returned)
 
 
 def _hooks_of(module: ModuleType | object) -> list[str]:
@@ -270,12 +276,14 @@ def _hooks_of(module: ModuleType | object) -> list[str]:
 
 def _check_interface(source: object) -> None:
     if not isinstance(source, Source):
-        raise PluginError(f"fctoolbox_sources returned {source!r}; it must return a list of fctoolbox.Source")
+        raise PluginError(f"fctoolbox_sources lists {source!r}; it must return a list of fctoolbox.Source")
     if source.api_version != API_VERSION:
         raise PluginError(
             f"source '{source.name}' was written for plugin interface {source.api_version}, and this fctoolbox has "
             f"{API_VERSION}: upgrade the older of the two"
         )
+    if not callable(source.load):
+        raise PluginError(f"source '{source.name}': load is {source.load!r}, not a function")
     for name, parameter in inspect.signature(source.load).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
             raise PluginError(

@@ -1,5 +1,6 @@
 """Where the modules are: on the cortical surface, in the volume, at positions, or in the space of activity."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _NOWHERE = (0.87, 0.87, 0.87)
 _SIDES = {"S": "from above", "L": "from the left", "R": "from the right"}
-_ENDS = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "dorsal", "I": "ventral"}
+_AXES = {"R": "left – right", "A": "anterior – posterior", "S": "dorsal – ventral"}
 _NAME_SIZE = 5.0  # points
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 _MAX_TRACES = 6
@@ -143,61 +144,86 @@ def _volume_figure(report: OriginReport) -> "Figure":
     colours = np.vstack([_rgb(report.communities.n), (1, 1, 1)])
     for place, letter in (((1, 3), "S"), (2, "L"), (4, "R")):
         axes = figure.add_subplot(2, 2, place)
-        picture, (right, down), (step_down, step_right) = _seen(volume, letter)
-        height, width = picture.shape
-        extent = (0, width * step_right, height * step_down, 0)
-        axes.imshow(colours[code[picture]], extent=extent, interpolation="nearest")
+        picture, right, down = _seen(volume, letter)
+        axes.imshow(colours[code[picture]], extent=(*right.edges, *down.edges[::-1]), interpolation="nearest")
         axes.set_title(_SIDES[letter], pad=3)
-        axes.set_xlabel(f"to {_ENDS[right]} (mm)", labelpad=1)
-        axes.set_ylabel(f"to {_ENDS[down]} (mm)", labelpad=1)
-        _name_regions(axes, picture, report.system.units, step_down, step_right)
+        axes.set_xlabel(f"{right.name} (mm)", labelpad=1)
+        axes.set_ylabel(f"{down.name} (mm)", labelpad=1)
+        _name_regions(axes, picture, report.system.units, right, down)
     _legend(figure, report)
     return figure
 
 
-def _seen(volume: LabelVolume, letter: str) -> tuple[NDArray[Any], tuple[str, str], tuple[float, float]]:
-    """What is met first when looking in from side `letter`: picture, where its axes lead, mm per pixel.
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of a picture: where it leads, the coordinates (mm) of its two ends, and its number of pixels."""
+
+    leads: str
+    edges: tuple[float, float]
+    n: int
+
+    @property
+    def name(self) -> str:
+        return _AXES["RAS"["RLAPSI".index(self.leads) // 2]]
+
+    @property
+    def turned(self) -> "_Axis":
+        return _Axis(_OPPOSITE[self.leads], self.edges[::-1], self.n)
+
+    def at(self, pixel: int) -> float:
+        return self.edges[0] + (pixel + 0.5) * (self.edges[1] - self.edges[0]) / self.n
+
+
+def _axes_of(volume: LabelVolume) -> list[_Axis]:
+    axes = []
+    for i, (leads, n) in enumerate(zip(volume.orientation, volume.unit_of_voxel.shape, strict=True)):
+        # Along each axis of the grid the coordinate that changes most.
+        row = int(np.abs(volume.affine[:3, i]).argmax())
+        step, origin = float(volume.affine[row, i]), float(volume.affine[row, 3])
+        axes.append(_Axis(leads, (origin - step / 2, origin + (n - 0.5) * step), n))
+    return axes
+
+
+def _seen(volume: LabelVolume, letter: str) -> tuple[NDArray[Any], _Axis, _Axis]:
+    """What is met first when looking in from side `letter`: the picture, its axis to the right and its axis down.
 
     The viewer stands where the units begin; what lies before that (the other hemisphere) is looked through.
     """
-    axis = next(i for i, ahead in enumerate(volume.orientation) if letter in (ahead, _OPPOSITE[ahead]))
-    grid = np.moveaxis(volume.unit_of_voxel, axis, 0)
-    steps = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    if volume.orientation[axis] == letter:  # the viewer stands where the index ends
+    depth_axis = next(i for i, ahead in enumerate(volume.orientation) if letter in (ahead, _OPPOSITE[ahead]))
+    grid = np.moveaxis(volume.unit_of_voxel, depth_axis, 0)
+    if volume.orientation[depth_axis] == letter:  # the viewer stands where the index ends
         grid = grid[::-1]
     first = int((grid >= 0).any(axis=(1, 2)).argmax())
     depth = (grid[first:] != -1).argmax(axis=0)
     picture = np.take_along_axis(grid[first:], depth[None], axis=0)[0]
     picture = np.where((picture == -1) & (grid != -1).any(axis=0), -2, picture)
-    rows, columns = (i for i in range(3) if i != axis)
-    ends = [volume.orientation[rows], volume.orientation[columns]]
-    step = [float(steps[rows]), float(steps[columns])]
+    down, right = (axis for i, axis in enumerate(_axes_of(volume)) if i != depth_axis)
     # Superior is up in a view from the side, anterior in a view from above.
-    if ends[1] in ("SI" if letter in "LRAP" else "AP"):
-        picture, ends, step = picture.T, ends[::-1], step[::-1]
-    if ends[0] in "SA":
-        picture, ends[0] = picture[::-1], _OPPOSITE[ends[0]]
+    if right.leads in ("SI" if letter in "LRAP" else "AP"):
+        picture, down, right = picture.T, right, down
+    if down.leads in "SA":
+        picture, down = picture[::-1], down.turned
     # What lies to the viewer's right when looking in from each side.
-    if ends[1] != {"L": "P", "R": "A", "S": "R", "I": "L", "A": "L", "P": "R"}[letter]:
-        picture, ends[1] = picture[:, ::-1], _OPPOSITE[ends[1]]
-    return picture, (ends[1], ends[0]), (step[0], step[1])
+    if right.leads != {"L": "P", "R": "A", "S": "R", "I": "L", "A": "L", "P": "R"}[letter]:
+        picture, right = picture[:, ::-1], right.turned
+    return picture, right, down
 
 
 def _name_regions(
-    axes: "Axes", picture: NDArray[Any], names: tuple[str, ...], step_down: float, step_right: float
+    axes: "Axes", picture: NDArray[Any], names: tuple[str, ...], right: _Axis, down: _Axis
 ) -> None:
     """Write the name of each region on it, the largest first, where no other name stands yet."""
     from matplotlib.patheffects import withStroke
 
     # Points to mm, for a panel half as wide as the figure.
-    mm_per_point = max(picture.shape[1] * step_right / 110, picture.shape[0] * step_down / 160)
+    mm_per_point = max(abs(right.edges[1] - right.edges[0]) / 110, abs(down.edges[1] - down.edges[0]) / 160)
     taken: list[tuple[float, float, float]] = []
     units, areas = np.unique(picture[picture >= 0], return_counts=True)
     for unit in units[np.argsort(-areas, kind="stable")]:
         rows, columns = np.nonzero(picture == unit)
         # The point of the region nearest to its centre, so that the name of a bent region lies on it.
         nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
-        x, y = (columns[nearest] + 0.5) * step_right, (rows[nearest] + 0.5) * step_down
+        x, y = right.at(int(columns[nearest])), down.at(int(rows[nearest]))
         half_width, height = 0.3 * _NAME_SIZE * len(names[unit]) * mm_per_point, 1.05 * _NAME_SIZE * mm_per_point
         if any(abs(x - other) < half_width + half and abs(y - line) < height for other, line, half in taken):
             continue

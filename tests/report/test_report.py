@@ -198,20 +198,23 @@ def test_looking_into_a_volume():
     grid = np.full((3, 4, 5), -1)
     grid[:, 1:, :] = -2
     grid[0, 2, 1], grid[0, 3, 1], grid[2, 2, 4] = 7, 8, 9
-    seen = LabelVolume(grid, np.diag([0.5, 0.2, 0.1, 1]), "PIR")
-    above, leads, step = _seen(seen, "S")
-    assert leads == ("R", "P")  # right is right, the nose is up
-    assert step == (0.5, 0.1)
+    affine = np.diag([0.5, 0.2, 0.1, 1])
+    affine[:3, 3] = [0.25, 0.1, 0.05]  # the first voxel begins at 0
+    volume = LabelVolume(grid, affine, "PIR")
+    above, right, down = _seen(volume, "S")
+    assert (right.leads, down.leads) == ("R", "P")  # right is right, the nose is up
+    assert (right.edges, down.edges) == (pytest.approx((0, 0.5)), pytest.approx((0, 1.5)))
     assert (above[0, 1], above[2, 4]) == (7, 9)  # the brain above the units is looked through, 8 is hidden by 7
-    left, leads, step = _seen(seen, "L")
-    assert leads == ("P", "I")  # from the left, the nose points left
-    assert step == (0.2, 0.5)
+    assert (right.at(1), down.at(2)) == (pytest.approx(0.15), pytest.approx(1.25))
+    left, right, down = _seen(volume, "L")
+    assert (right.leads, down.leads) == ("P", "I")  # from the left, the nose points left
     assert (left[2, 0], left[3, 0], left[2, 2], left[0, 0]) == (7, 8, -2, -1)  # the brain hides 9
-    right, leads, _ = _seen(seen, "R")
-    assert leads == ("A", "I")
-    assert (right[2, 0], right[2, 2]) == (9, -2)
-    below, leads, _ = _seen(seen, "I")
-    assert leads == ("L", "P")
+    mirrored, right, down = _seen(volume, "R")
+    assert (right.leads, down.leads) == ("A", "I")
+    assert right.edges == pytest.approx((1.5, 0))  # a mirrored axis keeps the coordinates of the space
+    assert (mirrored[2, 0], mirrored[2, 2]) == (9, -2)
+    below, right, down = _seen(volume, "I")
+    assert (right.leads, down.leads) == ("L", "P")
     assert below[0, 3] == 8
 
 
