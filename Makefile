@@ -7,7 +7,6 @@ BIN := .venv/bin
 DISTRIBUTIONS := . atlases plugins/ctrnn plugins/allen plugins/hcp
 STAMP := .venv/ready
 JOBS ?= 2
-BENCH ?= *
 # With ../shared/data beside the checkout its files are read in place; otherwise they are downloaded.
 ifeq ($(origin FCTOOLBOX_MIRROR),undefined)
 ifneq ($(wildcard ../shared/data/.),)
@@ -15,7 +14,7 @@ export FCTOOLBOX_MIRROR := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: setup demo test test-all lint docs bench clean
+.PHONY: setup demo test test-all lint docs clean
 
 setup: $(STAMP)
 
@@ -42,13 +41,10 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS)
 
 test-all: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not network"
 
 docs: $(STAMP)
 	$(BIN)/python docs/build_reference.py
-
-bench: $(STAMP)
-	for file in benchmarks/$(BENCH).py; do $(BIN)/python $$file || exit 1; done
 
 clean:
 	rm -rf .venv demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -153,13 +153,14 @@ def detect_communities(
     if n_restarts < 1:
         raise InputError(f"n_restarts is {n_restarts}; it must be at least 1")
     from joblib import Parallel, delayed
+    from tqdm import tqdm
 
     matrix = _without_diagonal(matrix)
     quality = _quality_matrix(matrix, resolution)
     generators = np.random.default_rng(rng).spawn(n_restarts)
-    runs = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(_search)(quality, generator) for generator in generators
-    )
+    tasks = (delayed(_search)(quality, generator) for generator in generators)
+    found = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
+    runs = list(tqdm(found, total=n_restarts, desc="communities", unit="restart", delay=2, disable=None))
     partitions = np.stack([_in_order_of_size(labels) for labels, _ in runs])
     restart_q = _modularities(matrix, partitions, resolution)
     # Restarts that reach one optimum differ in the last digits; the first of them is taken.

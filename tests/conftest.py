@@ -1,5 +1,8 @@
 """What all tests share: a cache of their own, and no plugin list left over from another test."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,8 @@ def _private_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FCTOOLBOX_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("FCTOOLBOX_STRICT", raising=False)
+        if mirror := os.environ.get("FCTOOLBOX_MIRROR"):  # some tests change the folder
+            patch.setenv("FCTOOLBOX_MIRROR", str(Path(mirror).resolve()))
         yield
 
 

@@ -114,6 +114,9 @@ def _read_table(path: Path, columns: Mapping[str, Mapping[str, str]]) -> dict[st
 
 def _typed(values: tuple[str, ...], kind: str) -> NDArray[Any]:
     if kind == "float":
-        return np.array([float(value) if value else np.nan for value in values])
-    # int64 throughout: labels above 127 have wrapped around in other people's int8
-    return np.array(values, dtype={"str": np.str_, "int": np.int64}[kind])
+        column = np.array([float(value) if value else np.nan for value in values])
+    else:
+        # int64 throughout: labels above 127 have wrapped around in other people's int8
+        column = np.array(values, dtype={"str": np.str_, "int": np.int64}[kind])
+    column.flags.writeable = False
+    return column

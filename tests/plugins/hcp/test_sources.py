@@ -1,0 +1,46 @@
+"""What the distribution brings."""
+
+import subprocess
+import sys
+
+import pytest
+from fctoolbox_hcp import fctoolbox_sources, files
+
+from fctoolbox.data import locate
+from fctoolbox.plugins import find_source
+from fctoolbox.testing import check_source
+
+
+def test_two_sources_one_the_miniature_of_the_other():
+    template, mini = fctoolbox_sources()
+    assert (template.name, mini.name) == ("human-template", "human-mini")
+    assert template.miniature == mini.name
+    assert mini.synthetic
+    assert not template.synthetic
+    assert find_source("human-template").options == {"hemisphere": "left", "fwhm": 0.0, "max_distance": 2.0}
+    shared = {name: default for name, default in mini.options.items() if name in template.options}
+    assert shared == template.options
+
+
+def test_listing_them_imports_nothing_heavy():
+    heavy = ["nibabel", "nilearn", "torch", "pandas", "matplotlib"]
+    listing = "import sys, fctoolbox_hcp; fctoolbox_hcp.fctoolbox_sources()"
+    code = f"{listing}; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_files_are_named_by_commit_and_content():
+    for file in files.ALL:
+        assert file.url.startswith("https://raw.githubusercontent.com/")
+        assert file.url.endswith("/" + file.name)
+        assert len(file.url.split("/")[5]) == 40
+    assert len({file.sha256 for file in files.ALL}) == len(files.ALL) == 10
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("options", [{}, {"hemisphere": "both"}, {"hemisphere": "right", "fwhm": 6.0}])
+def test_the_template_keeps_the_contract(options):
+    if any(locate(file) is None for file in files.ALL):
+        pytest.skip("the files of the template are not in FCTOOLBOX_MIRROR")
+    check_source("human-template", **options)
