@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-DISTRIBUTIONS := . atlases plugins/ctrnn plugins/allen plugins/hcp
+OTHERS := atlases plugins/ctrnn plugins/allen plugins/hcp
 STAMP := .venv/ready
 JOBS ?= 2
 # With ../shared/data beside the checkout its files are read in place; otherwise they are downloaded.
@@ -23,8 +23,9 @@ $(STAMP): pyproject.toml constraints.txt atlases/pyproject.toml $(wildcard plugi
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	# torch first and alone: with it in place, nothing else can pull a GPU build of several GB.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch hatchling editables
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation \
-		$(foreach d,$(filter-out .,$(DISTRIBUTIONS)),--editable ./$(d)) --editable '.[test]'
+	# The core before those that need it: pip does not look for a dependency among the folders it is given with extras.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation $(addprefix --editable ./,$(OTHERS))
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -8,13 +8,16 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fctoolbox.errors import DataUnavailable, InputError, PluginError, listed, suggestion
 from fctoolbox.plugins import GROUP, Source, discover, find_source, installed, load_source
 from fctoolbox.system import RecurrentSystem
+
+if TYPE_CHECKING:
+    from fctoolbox.origin import OriginReport
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -67,7 +70,13 @@ def _analysis_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--n-nulls", type=click.IntRange(1), default=1000, show_default=True, help="Nulls of each kind."),
         click.option("--n-restarts", type=click.IntRange(1), default=100, show_default=True, help="Louvain runs."),
-        click.option("--resolution", type=float, default=1.0, show_default=True, help="γ of the modularity."),
+        click.option(
+            "--resolution", type=click.FloatRange(0), default=1.0, show_default=True, help="γ of the modularity.",
+        ),
+        click.option(
+            "--constant-units", type=click.Choice(["drop", "error"]), default="drop", show_default=True,
+            help="Leave units out that never change, or refuse them.",
+        ),
         click.option("--rng", type=click.IntRange(0), default=0, show_default=True, help="Seed; same seed, same report."),
         click.option("--jobs", type=int, default=1, show_default=True, help="Threads; -1 for all. Changes no result."),
         click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to."),
@@ -100,11 +109,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--fisher-z", is_flag=True, help="The connectivity holds Fisher z, not r.")
 @click.option("--transposed", is_flag=True, help="The projection's rows are the inputs.")
 @click.option("--common", is_flag=True, help="Keep the units that all files share.")
-@click.option("--constant-units", type=click.Choice(["drop", "error"]), default="drop", show_default=True)
+@click.option("--sampling-interval", type=float, help="Seconds between two rows of your own timeseries.")
+@click.option("--name", help="What to call the system of your own files; the projection's file name by default.")
 @_analysis_options
-def run(
-    source: str | None, options: tuple[str, ...], constant_units: str, out: Path, **settings: Any
-) -> None:
+def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any) -> None:
     """Analyse one SOURCE, or your own matrices, and write a report."""
     own = {name: settings.pop(name) for name in _OWN}
     if (source is None) == (own["projection"] is None):
@@ -118,7 +126,14 @@ def run(
         if unused := [f"--{name.replace('_', '-')}" for name, value in own.items() if value]:
             raise InputError(f"{listed(unused)} belongs with --projection, not with a source")
         chosen = find_source(source)
-        system = load_source(chosen, **_parsed(chosen, options))
+        try:
+            system = load_source(chosen, **_parsed(chosen, options))
+        except DataUnavailable as error:
+            if not chosen.miniature:
+                raise
+            raise DataUnavailable(
+                f"{error} To see the method at work on synthetic data: fctoolbox run {chosen.miniature}"
+            ) from error
         asked = ["fctoolbox", "run", source, *_options_of(system)]
     else:
         from fctoolbox.tables import read_system
@@ -130,21 +145,17 @@ def run(
         for name, value in own.items():
             if value:
                 asked += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    report = _analyse(system, constant_units=constant_units, **settings)
+    report = _analyse(system, **settings)
     page = report.save(out, command=shlex.join([*asked, *_settings(settings, out)]))
-    _say(report.sentence(), page)
+    _say([report], page)
 
 
+# fmt: off
 _OWN = (
-    "projection",
-    "connectivity",
-    "timeseries",
-    "positions",
-    "distances",
-    "fisher_z",
-    "transposed",
-    "common",
+    "projection", "connectivity", "timeseries", "positions", "distances", "fisher_z", "transposed", "common",
+    "sampling_interval", "name",
 )
+# fmt: on
 
 
 @cli.command()
@@ -198,14 +209,16 @@ def compare(
         reports.append(_analyse(system, **settings))
     command = shlex.join([*asked, *_settings(settings, out)])
     page = save_comparison(reports, out, command=command)
-    _say("\n".join(report.sentence() for report in reports), page)
+    _say(reports, page)
 
 
 @cli.command("induced-q")
 @click.option("--connectivity", type=_PATH, required=True, help="Functional connectivity, units × units.")
 @click.option("--labels", type=_PATH, required=True, help="CSV or TSV with a unit and a label column.")
 @click.option("--fisher-z", is_flag=True, help="The connectivity holds Fisher z, not r.")
-@click.option("--resolution", type=float, default=1.0, show_default=True, help="γ of the modularity.")
+@click.option(
+    "--resolution", type=click.FloatRange(0), default=1.0, show_default=True, help="γ of the modularity."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def induced_q(connectivity: Path, labels: Path, fisher_z: bool, resolution: float, as_json: bool) -> None:
     """Modularity Q* of a connectivity under a partition that comes from elsewhere."""
@@ -269,7 +282,7 @@ def fetch(source: str) -> None:
 
 @cli.command()
 @click.argument("source")
-@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE")
+@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the source.")
 def check(source: str, options: tuple[str, ...]) -> None:
     """Check that SOURCE keeps the plugin contract."""
     from fctoolbox.testing import ContractError, check_source
@@ -317,7 +330,7 @@ def plugins(as_json: bool) -> None:
         click.echo(message)
 
 
-def _analyse(system: RecurrentSystem, **settings: Any) -> Any:
+def _analyse(system: RecurrentSystem, **settings: Any) -> "OriginReport":
     from fctoolbox.origin import analyse_origin
 
     names = {"nulls": "null", "jobs": "n_jobs"}
@@ -334,8 +347,12 @@ def _writable(folder: Path) -> None:
         raise InputError(f"--out {folder} cannot be written to")
 
 
-def _say(text: str, page: Path) -> None:
-    click.echo(text)
+def _say(reports: "Sequence[OriginReport]", page: Path) -> None:
+    for report in reports:
+        click.echo(report.sentence())
+        if report.dropped:
+            names = listed(f"{each.unit} ({each.reason})" for each in report.dropped)
+            click.echo(f"  Left out of {report.system.name}: {len(report.dropped)} of its units: {names}")
     click.echo(f"Report: {page}")
 
 
@@ -371,7 +388,7 @@ def _options_of(system: RecurrentSystem) -> list[str]:
 
 def _settings(settings: Mapping[str, Any], out: Path) -> list[str]:
     words = [word for null in settings["nulls"] for word in ("--null", null)]
-    for name in ("n_nulls", "n_restarts", "resolution", "rng"):
+    for name in ("n_nulls", "n_restarts", "resolution", "constant_units", "rng"):
         words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return [*words, "--out", str(out)]
 

@@ -90,6 +90,7 @@ def modularity(matrix: Floats, labels: ArrayLike, *, resolution: float = 1.0) ->
     >>> modularity(matrix, [0, 0, 0, 1, 1, 1]) == 5 / 14
     True
     """
+    _check_resolution(resolution)
     matrix = _without_diagonal(matrix)
     return float(_modularities(matrix, _as_partitions(labels, len(matrix), ndim=1)[None], resolution)[0])
 
@@ -106,6 +107,7 @@ def modularities(matrix: Floats, partitions: ArrayLike, *, resolution: float = 1
     -------
     (n_partitions,) array
     """
+    _check_resolution(resolution)
     matrix = _without_diagonal(matrix)
     return _modularities(matrix, _as_partitions(partitions, len(matrix), ndim=2), resolution)
 
@@ -152,9 +154,12 @@ def detect_communities(
     """
     if n_restarts < 1:
         raise InputError(f"n_restarts is {n_restarts}; it must be at least 1")
+    if n_jobs == 0:
+        raise InputError("n_jobs is 0; it must be the number of threads, or -1 for all")
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
+    _check_resolution(resolution)
     matrix = _without_diagonal(matrix)
     quality = _quality_matrix(matrix, resolution)
     generators = np.random.default_rng(rng).spawn(n_restarts)
@@ -227,6 +232,11 @@ def _excess(between: NDArray[np.float64], resolution: float) -> float:
     if total == 0:
         return 0.0
     return float(np.trace(between) / total - resolution * ((between.sum(axis=1) / total) ** 2).sum())
+
+
+def _check_resolution(resolution: float) -> None:
+    if not (np.isfinite(resolution) and resolution >= 0):
+        raise InputError(f"resolution is {resolution}; it must be a number of 0 or more")
 
 
 def _quality_matrix(matrix: NDArray[np.float64], resolution: float) -> NDArray[np.float64]:

@@ -133,20 +133,14 @@ class OriginReport:
 
     def sentence(self) -> str:
         """The answer in a sentence, with its numbers."""
-        test = self.induced.nulls[0] if self.induced.nulls else None
-        chance = (
-            ""
-            if test is None
-            else f" ({test.model} null {test.mean:.3f} ± {test.sd:.3f}, n = {test.n:,}, p = {test.p_value:.2g})"
-        )
-        beats = test is not None and test.p_value <= 0.05
-        verdict = "more modular than chance" if beats else "not more modular than chance"
+        n = self.communities.n
         return (
             f"In {self.system.name}, similarity of input projections and functional connectivity go together with "
             f"r = {self.relationship.pearson_r:.3f} (Spearman ρ = {self.relationship.spearman_rho:.3f}) over "
-            f"{self.system.n_units} units; the {self.communities.n} modules found on the input projections alone "
-            f"make functional connectivity {verdict}: induced Q* = {self.induced.q:.3f}{chance}, against "
-            f"{self.induced.q_best:.3f} for the best partition of functional connectivity itself."
+            f"{self.system.n_units} units; the {n} module{'s' * (n > 1)} found on the input projections alone, imposed on "
+            f"functional connectivity, {'reach' if n > 1 else 'reaches'} an induced Q* of {self.induced.q:.3f}"
+            f"{''.join(_in_words(test) for test in self.induced.nulls)}, against {self.induced.q_best:.3f} "
+            "for the best partition of functional connectivity itself."
         )
 
     def save(self, folder: str | Path, *, command: str = "") -> Path:
@@ -171,6 +165,19 @@ class OriginReport:
             "<table><tr><th>statistic</th><th>observed</th><th>null</th><th>null mean ± sd</th><th>p</th></tr>"
             f"{tests}</table>"
         )
+
+
+def _in_words(test: NullTest) -> str:
+    # What a null tests is said in full: "chance" would promise more than a permutation can.
+    arrangement = {
+        "permutation": "the same modules placed on units at random",
+        "variogram": "variogram surrogates of the module labels",
+    }[test.model]
+    if 1 / (1 + test.n) > 0.05:
+        verdict = f"too few nulls to compare it with {arrangement}"
+    else:
+        verdict = f"{'more' if test.p_value <= 0.05 else 'not more'} than {arrangement}"
+    return f", {verdict} ({test.mean:.3f} ± {test.sd:.3f}, n = {test.n:,}, p = {test.p_value:.2g})"
 
 
 def analyse_origin(
@@ -335,7 +342,7 @@ def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tupl
         if constant and policy == "error":
             raise InputError(
                 f"units [{listed(system.units[i] for i in constant)}] are constant, so they have no correlation; "
-                "constant_units='drop' leaves them out"
+                "constant_units='drop' (on the command line: --constant-units drop) leaves them out"
             )
         for i in constant:
             reasons[i] = f"{reasons[i]}; constant" if i in reasons else "constant"

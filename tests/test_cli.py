@@ -34,10 +34,7 @@ def own_files(tmp_path):
     def write(name, matrix, rows, columns):
         lines = [
             ",".join(["", *columns]),
-            *(
-                ",".join([row, *map(repr, map(float, values))])
-                for row, values in zip(rows, matrix, strict=True)
-            ),
+            *(",".join([row, *map(repr, map(float, values))]) for row, values in zip(rows, matrix, strict=True)),
         ]
         (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
         return tmp_path / name
@@ -62,21 +59,30 @@ def test_run_on_a_source(tmp_path, capsys):
     assert second["induced_modularity"] == report["induced_modularity"]
 
 
+def test_what_was_left_out_is_said_in_the_terminal(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    weights, timeseries = rng.random((6, 3)), rng.standard_normal((30, 6))
+    weights[1] = 0
+    np.save(tmp_path / "p.npy", weights)
+    np.save(tmp_path / "t.npy", timeseries)
+    files = ("--projection", tmp_path / "p.npy", "--timeseries", tmp_path / "t.npy")
+    assert call("run", *files, "--name", "mine", "--sampling-interval", "0.5", *QUICK, "--out", tmp_path / "o") == 0
+    captured = capsys.readouterr().out
+    assert captured.startswith("In mine, ")
+    assert "Left out of mine: 1 of its units: unit-1 (receives no input)" in captured
+    command = json.loads((tmp_path / "o/report.json").read_text(encoding="utf-8"))["provenance"]["command"]
+    assert "--name mine" in command
+    assert "--sampling-interval 0.5" in command
+    assert "--constant-units drop" in command
+
+
 def test_run_on_own_files_says_the_same_as_python(own_files, tmp_path):
     projection, connectivity, matrix, units, _ = own_files
-    assert (
-        call(
-            "run", "--projection", projection, "--connectivity", connectivity, *QUICK, "--out", tmp_path / "o"
-        )
-        == 0
-    )
+    assert call("run", "--projection", projection, "--connectivity", connectivity, *QUICK, "--out", tmp_path / "o") == 0
     report = json.loads((tmp_path / "o/report.json").read_text(encoding="utf-8"))
     assert report["system"]["n_units"] == 8
     assert {file["name"] for file in report["provenance"]["files"]} == {"p.csv", "f.csv"}
-    assert (
-        call("induced-q", "--connectivity", connectivity, "--labels", tmp_path / "o/labels.tsv", "--json")
-        == 0
-    )
+    assert call("induced-q", "--connectivity", connectivity, "--labels", tmp_path / "o/labels.tsv", "--json") == 0
 
 
 def test_induced_q_prints_json(own_files, tmp_path, capsys):
@@ -108,9 +114,7 @@ def test_bad_own_files_leave_with_2_and_one_sentence(own_files, tmp_path, capsys
         tmp_path / "pp.csv": ["there is no file", "Did you mean"],
     }
     for path, expected in cases.items():
-        assert (
-            call("run", "--projection", path, "--connectivity", connectivity, "--out", tmp_path / "bad") == 2
-        )
+        assert call("run", "--projection", path, "--connectivity", connectivity, "--out", tmp_path / "bad") == 2
         captured = capsys.readouterr()
         assert captured.err.startswith("Error: ")
         assert captured.err.count("\n") == 1
@@ -256,15 +260,8 @@ def test_compare_two_sources_in_one_page(tmp_path, monkeypatch, capsys):
         )
 
     other = Source("other", load_other, "another toy", "nobody", "CC0-1.0", synthetic=True)
-    monkeypatch.setattr(
-        plugins, "installed", lru_cache(lambda: Installed((), {"toy": toy, "other": other}, {}))
-    )
-    assert (
-        call(
-            "compare", "toy", "other", "-o", "toy:n_units=25", "-o", "other:seed=2", *QUICK, "--out", tmp_path
-        )
-        == 0
-    )
+    monkeypatch.setattr(plugins, "installed", lru_cache(lambda: Installed((), {"toy": toy, "other": other}, {})))
+    assert call("compare", "toy", "other", "-o", "toy:n_units=25", "-o", "other:seed=2", *QUICK, "--out", tmp_path) == 0
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [each["system"]["n_units"] for each in content["comparison"]] == [25, 20]
     assert "other:seed=2" in content["comparison"][0]["provenance"]["command"]

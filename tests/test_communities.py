@@ -111,10 +111,7 @@ def test_the_diagonal_does_not_matter_and_nothing_is_changed(rng):
     with_diagonal = matrix + 7 * np.eye(15)
     before = with_diagonal.copy()
     assert modularity(with_diagonal, labels) == modularity(matrix, labels)
-    assert (
-        detect_communities(with_diagonal, n_restarts=3, rng=0).q
-        == detect_communities(matrix, n_restarts=3, rng=0).q
-    )
+    assert detect_communities(with_diagonal, n_restarts=3, rng=0).q == detect_communities(matrix, n_restarts=3, rng=0).q
     np.testing.assert_array_equal(with_diagonal, before)
 
 
@@ -159,9 +156,7 @@ def test_no_single_move_gains(rng):
 def test_never_below_bctpy():
     for seed in range(4):
         matrix = signed(60, seed)
-        theirs = max(
-            bct.community_louvain(matrix, B="negative_asym", seed=100 * seed + i)[1] for i in range(10)
-        )
+        theirs = max(bct.community_louvain(matrix, B="negative_asym", seed=100 * seed + i)[1] for i in range(10))
         assert detect_communities(matrix, n_restarts=10, rng=seed).q >= theirs - 1e-6
 
 
@@ -231,3 +226,10 @@ def test_bad_labels_and_settings():
         modularity(matrix, [0, 0, 1, 1, np.nan])
     with pytest.raises(InputError, match="n_restarts is 0"):
         detect_communities(matrix, n_restarts=0)
+    with pytest.raises(InputError, match="n_jobs is 0"):
+        detect_communities(matrix, n_jobs=0)
+    for resolution in (-1.0, np.nan):
+        with pytest.raises(InputError, match="0 or more"):
+            modularity(matrix, [0, 0, 1, 1, 1], resolution=resolution)
+        with pytest.raises(InputError, match="0 or more"):
+            detect_communities(matrix, resolution=resolution)

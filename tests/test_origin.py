@@ -26,12 +26,8 @@ def test_every_number_from_its_parts(toy):
     assert report.relationship.spearman_rho == pytest.approx(
         spearmanr(similarity[pairs], connectivity[pairs])[0], abs=1e-12
     )
-    assert report.communities.q == pytest.approx(
-        fct.modularity(similarity, report.communities.labels), abs=1e-12
-    )
-    assert report.induced.q == pytest.approx(
-        fct.modularity(connectivity, report.communities.labels), abs=1e-12
-    )
+    assert report.communities.q == pytest.approx(fct.modularity(similarity, report.communities.labels), abs=1e-12)
+    assert report.induced.q == pytest.approx(fct.modularity(connectivity, report.communities.labels), abs=1e-12)
     assert report.induced.q_best >= report.induced.q
     assert report.induced.nulls[0].n == 50
 
@@ -85,9 +81,7 @@ def test_units_without_input_and_constant_units_are_dropped_and_named(rng):
     weights, timeseries = rng.standard_normal((12, 5)), rng.standard_normal((50, 12))
     weights[2] = 0
     timeseries[:, [2, 7]] = 1.5
-    system = make_system(
-        rng, projection=fct.InputProjection(weights), activity=fct.RecurrentActivity(timeseries)
-    )
+    system = make_system(rng, projection=fct.InputProjection(weights), activity=fct.RecurrentActivity(timeseries))
     report = quick(system)
     assert [(each.unit, each.reason) for each in report.dropped] == [
         ("u2", "receives no input; constant"),
@@ -156,10 +150,14 @@ def test_the_call_holds_the_options_of_the_source(toy):
 
 def test_the_sentence_says_what_the_numbers_say(toy):
     assert re.search(
-        r"more modular than chance: induced Q\* = 0\.\d{3} \(permutation null", quick(toy).sentence()
+        r"induced Q\* of 0\.\d{3}, more than the same modules placed on units at random \(-?0\.\d{3} ±", quick(toy).sentence()
     )
+    both = quick(toy, null=["permutation", "variogram"]).sentence()
+    assert "variogram surrogates of the module labels" in both
     null = fct.load("toy", planted=False, n_units=20, n_inputs=8, n_times=200)
-    assert "not more modular than chance" in quick(null).sentence()
+    assert ", not more than the same modules" in quick(null).sentence()
+    # With 9 nulls p cannot fall below 0.1, however large the effect.
+    assert "too few nulls to compare it" in quick(toy, n_nulls=9).sentence()
 
 
 def test_variogram_uses_distances_or_positions(rng, toy):

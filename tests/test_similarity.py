@@ -33,12 +33,8 @@ def test_sparse_and_factored_agree_with_dense(rng):
     dense = cosine_similarity(left @ right)
     np.testing.assert_allclose(cosine_similarity(FactoredMatrix(left, right)), dense, atol=1e-12)
     weights = rng.standard_normal((25, 40)) * (rng.random((25, 40)) < 0.2) + np.eye(25, 40)
-    np.testing.assert_allclose(
-        cosine_similarity(sparse.csr_array(weights)), cosine_similarity(weights), atol=1e-14
-    )
-    np.testing.assert_allclose(
-        cosine_similarity(sparse.coo_array(weights)), cosine_similarity(weights), atol=1e-14
-    )
+    np.testing.assert_allclose(cosine_similarity(sparse.csr_array(weights)), cosine_similarity(weights), atol=1e-14)
+    np.testing.assert_allclose(cosine_similarity(sparse.coo_array(weights)), cosine_similarity(weights), atol=1e-14)
 
 
 def test_factored_never_forms_the_product():
@@ -66,9 +62,7 @@ def test_rotating_the_inputs_and_permuting_the_units(rng):
     order = rng.permutation(12)
     similarity = cosine_similarity(weights)
     np.testing.assert_allclose(cosine_similarity(weights @ rotation), similarity, atol=1e-14)
-    np.testing.assert_allclose(
-        cosine_similarity(weights[order]), similarity[np.ix_(order, order)], atol=1e-14
-    )
+    np.testing.assert_allclose(cosine_similarity(weights[order]), similarity[np.ix_(order, order)], atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -115,9 +109,7 @@ def test_noise_through_a_projection_gives_its_cosine(rng):
     noise = np.linalg.qr(rng.standard_normal((400, 11)) - 0.0)[0]
     noise = noise - noise.mean(axis=0)
     noise = np.linalg.svd(noise[:, :10], full_matrices=False)[0]
-    np.testing.assert_allclose(
-        functional_connectivity(noise @ weights.T), cosine_similarity(weights), atol=1e-12
-    )
+    np.testing.assert_allclose(functional_connectivity(noise @ weights.T), cosine_similarity(weights), atol=1e-12)
 
 
 def test_sampled_noise_through_a_projection_comes_close(rng):
@@ -156,6 +148,4 @@ def test_fisher_z_is_brought_back_to_r(rng):
     )
     np.testing.assert_array_equal(connectivity_of(RecurrentActivity(connectivity=r)), r)
     timeseries = rng.standard_normal((9, 4))
-    np.testing.assert_array_equal(
-        connectivity_of(RecurrentActivity(timeseries)), functional_connectivity(timeseries)
-    )
+    np.testing.assert_array_equal(connectivity_of(RecurrentActivity(timeseries)), functional_connectivity(timeseries))

@@ -212,8 +212,13 @@ def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str) -> "Fi
     figure = new_figure(height=2.5)
     axes = figure.add_subplot()
     colours = ("#999999", "#E69F00", "#56B4E9", "#009E73")
+    lowest = min(float(test.values.min()) for test in tests)
+    highest = max(float(test.values.max()) for test in tests)
+    if highest - lowest < 1e-9:  # nulls without spread: one bar
+        lowest, highest = lowest - 5e-4, highest + 5e-4
+    bins = np.linspace(lowest, highest, 31)
     for test, colour in zip(tests, colours, strict=False):
-        axes.hist(test.values, bins=30, color=colour, alpha=0.75, label=f"{test.model} null (n = {test.n:,})")
+        axes.hist(test.values, bins=bins, color=colour, alpha=0.75, label=f"{test.model} null (n = {test.n:,})")
     axes.axvline(observed, color="#D55E00", lw=2, label=f"observed {observed:.3f}")
     axes.set_xlabel(what)
     axes.set_ylabel("Nulls")

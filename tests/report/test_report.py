@@ -233,3 +233,17 @@ def test_activity_trajectories_follow_the_trials():
     lines = [line for line in right.lines if line.get_marker() == "None"]
     assert len(lines) == 2
     assert all(len(line.get_xdata()) == 10 for line in lines)
+
+
+def test_nulls_without_spread_can_be_drawn(tmp_path):
+    # Positive weights at a low resolution make one module, and all its rearrangements are the same.
+    toy = fct.load("toy", n_units=12, n_inputs=5, n_communities=2, n_times=100)
+    projection = fct.InputProjection(np.abs(toy.projection.weights))
+    system = fct.RecurrentSystem(toy.name, toy.units, projection, toy.activity, toy.provenance)
+    report = quick(system, resolution=0.1)
+    assert report.communities.n == 1
+    assert report.induced.nulls[0].z is None
+    assert "the 1 module found" in report.sentence()
+    page = report.save(tmp_path).read_text(encoding="utf-8")
+    assert "no spread" not in page  # the page shows a dash, the figure says so
+    assert json.loads((tmp_path / "report.json").read_text())["induced_modularity"]["nulls"][0]["z"] is None
