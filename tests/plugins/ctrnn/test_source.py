@@ -1,0 +1,211 @@
+"""The source: what a loaded network holds."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from fctoolbox_ctrnn import fctoolbox_sources, weights
+from fctoolbox_ctrnn.source import load, variables
+from fctoolbox_ctrnn.task import TASK_ID
+from fctoolbox_ctrnn.trials import Task, Trials
+
+from fctoolbox.errors import InputError
+from fctoolbox.plugins import load_source
+from fctoolbox.testing import check_source
+
+QUICK = {"dt": 100, "n_units": 40, "n_trials": 60}
+(SOURCE,) = fctoolbox_sources()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return load_source(SOURCE, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    return load_source(SOURCE, trained=False, **QUICK)
+
+
+def test_the_contract_is_kept(trained):
+    check_source(SOURCE, **QUICK)
+    check_source(SOURCE, trained=False, **QUICK)
+
+
+def test_the_default_task_is_ours():
+    assert SOURCE.options["task"] == TASK_ID
+    assert not SOURCE.synthetic
+
+
+def test_it_solves_the_task_on_fresh_trials(trained):
+    choice, target, coherence = (
+        trained.activity.variables[name] for name in ("choice", "target", "coherence")
+    )
+    last = np.flatnonzero(np.diff(trained.activity.trials, append=-1))
+    right = (choice[last] * target[last]).sum(axis=1)
+    coherent = coherence[last, 0] > 0
+    assert len(last) == 60
+    assert right[coherent].mean() >= 0.9
+    assert trained.provenance.notes["Accuracy on fresh trials"].startswith(
+        f"{right[coherent].mean():.3f} of coherent"
+    )
+
+
+def test_the_system_says_what_it_is(trained, untrained):
+    assert trained.name == "ctrnn (PerceptualDecisionMaking, 40 units, trained)"
+    assert untrained.name == "ctrnn (PerceptualDecisionMaking, 40 units, untrained)"
+    assert trained.units[:2] == ("unit-0", "unit-1")
+    assert trained.provenance.options == {**SOURCE.options, **QUICK}
+    notes = trained.provenance.notes
+    assert notes["Task"].startswith(f"{TASK_ID}: fixation 100 ms, stimulus 2000 ms")
+    assert "steps of 64 trials" in notes["Training"]
+    assert untrained.provenance.notes["Training"] == "none: initial weights"
+    assert "6.4 %: " in notes["Accuracy on fresh trials"]
+    assert trained.provenance.species == "none (trained network)"
+    assert "doi:10.1016/j.neuron.2020.09.005" in trained.provenance.citation
+
+
+def test_activity_is_the_model_run_on_the_trials(trained):
+    activity, model = trained.activity, trained.model
+    assert activity.timeseries.shape == (60 * 22, 40)
+    assert activity.sampling_interval == 0.1
+    np.testing.assert_array_equal(activity.trials, np.repeat(np.arange(60), 22))
+    cue = np.tile(np.repeat([1.0, 0.0], [21, 1]), 60)[:, None]
+    inputs = np.hstack([cue, activity.variables["stimulus"]]).reshape(60, 22, 3).swapaxes(0, 1)
+    states = model.run(inputs)
+    np.testing.assert_allclose(activity.timeseries.reshape(60, 22, 40).swapaxes(0, 1), states, atol=1e-12)
+    outputs = np.exp(model.readout(activity.timeseries))
+    np.testing.assert_allclose(activity.variables["output"], outputs / outputs.sum(axis=1, keepdims=True))
+
+
+def test_inputs_that_enter_the_cosine_are_an_option_and_are_recorded(trained):
+    assert trained.projection.inputs == ("stimulus-1", "stimulus-2")
+    np.testing.assert_array_equal(trained.projection.weights, trained.model.w_in[:, 1:])
+    both = load_source(SOURCE, inputs="all", **QUICK)
+    assert both.projection.inputs == ("fixation", "stimulus-1", "stimulus-2")
+    np.testing.assert_array_equal(both.projection.weights, both.model.w_in)
+    np.testing.assert_array_equal(both.activity.timeseries, trained.activity.timeseries)
+    assert (both.provenance.options["inputs"], trained.provenance.options["inputs"]) == ("all", "stimulus")
+    assert both.provenance.notes["Inputs in the projection"] == "fixation, stimulus-1, stimulus-2"
+    assert trained.provenance.notes["Inputs in the projection"] == "stimulus-1, stimulus-2"
+    assert trained.provenance.notes["Inputs of the network"] == "fixation, stimulus-1, stimulus-2"
+
+
+def test_variables_by_hand():
+    # Two trials of 3 and 2 steps of 100 ms; outputs favour response 2, then 1.
+    inputs = np.array(
+        [[[1, 0.5, 0.25], [1, 0, 1]], [[1, 0.5, 0.75], [0, 1, 0]], [[0, 0, 0], [0, 0, 0]]], dtype=float
+    )
+    trials = Trials(inputs, np.array([[0, 0], [0, 1], [2, -1]]), np.array([12.8, 0.0]))
+    outputs = np.zeros((3, 2, 3))
+    outputs[2, 0, 2] = outputs[1, 1, 1] = np.log(2)
+    known = variables(Task("t", 100, ("fixation", "a", "b"), 3, ""), trials, outputs)
+    joined = {name: trials.end_to_end(values) for name, values in known.items()}
+    np.testing.assert_array_equal(joined["stimulus"], [[0.5, 0.25], [0.5, 0.75], [0, 0], [0, 1], [1, 0]])
+    np.testing.assert_allclose(joined["cumulative_evidence"][:, 0], [0.025, 0, 0, -0.1, 0], atol=1e-12)
+    np.testing.assert_allclose(joined["output"][2], [0.25, 0.25, 0.5])
+    assert joined["target"].argmax(axis=1).tolist() == [0, 0, 2, 0, 1]
+    assert joined["choice"].argmax(axis=1).tolist() == [2, 2, 2, 1, 1]
+    assert joined["coherence"][:, 0].tolist() == [12.8, 12.8, 12.8, 0, 0]
+    assert (joined["choice"].sum(axis=1) == 1).all()
+
+
+def test_evidence_of_three_stimuli_is_kept_apart():
+    inputs = np.ones((4, 2, 4))
+    trials = Trials(inputs, np.zeros((4, 2), dtype=int))
+    known = variables(Task("t", 20, ("fixation", "a", "b", "c"), 2, ""), trials, np.zeros((4, 2, 2)))
+    np.testing.assert_allclose(known["cumulative_evidence"][-1], np.full((2, 3), 0.08))
+    assert "coherence" not in known
+
+
+def test_the_evidence_starts_anew_in_each_trial(trained):
+    stimulus, evidence = (trained.activity.variables[name] for name in ("stimulus", "cumulative_evidence"))
+    difference = (stimulus[:, 0] - stimulus[:, 1]).reshape(60, 22)
+    np.testing.assert_allclose(evidence.reshape(60, 22), difference.cumsum(axis=1) * 0.1, atol=1e-9)
+    assert not evidence.reshape(60, 22)[:, 0].any()
+
+
+def test_other_seeds_are_other_networks(untrained):
+    other = load(seed=1, trained=False, **QUICK)
+    assert not np.array_equal(other.projection.weights, untrained.projection.weights)
+    assert not np.array_equal(other.activity.variables["stimulus"], untrained.activity.variables["stimulus"])
+
+
+def test_training_changes_the_network_but_not_its_trials(trained, untrained):
+    np.testing.assert_array_equal(
+        trained.activity.variables["stimulus"], untrained.activity.variables["stimulus"]
+    )
+    assert not np.array_equal(trained.projection.weights, untrained.projection.weights)
+
+
+def test_an_untrained_network_is_neither_trained_nor_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path))
+    monkeypatch.setattr(weights, "trained_network", None)
+    load(trained=False, steps=50, **QUICK)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_tasks_of_neurogym_are_learned():
+    system = load(task="GoNogo-v0", **QUICK)
+    assert system.name == "ctrnn (GoNogo-v0, 40 units, trained)"
+    assert system.projection.inputs == ("nogo", "go")
+    assert float(system.provenance.notes["Accuracy on fresh trials"]) >= 0.95
+    assert system.activity.variables["choice"].shape == (60 * 15, 2)
+    assert "coherence" not in system.activity.variables
+
+
+def test_trials_of_different_lengths_are_joined_without_gaps():
+    system = load(task="ContextDecisionMaking-v0", trained=False, **QUICK)
+    lengths = np.bincount(system.activity.trials)
+    assert len(lengths) == 60
+    assert len(set(lengths)) > 1
+    assert (system.activity.variables["target"].sum(axis=1) == 1).all()
+
+
+def test_global_random_state_is_left_alone():
+    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
+    load(task="GoNogo-v0", **{**QUICK, "n_units": 41})
+    assert all(np.array_equal(a, b) for a, b in zip(numpy_state, np.random.get_state(), strict=True))
+    assert torch.equal(torch_state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_units": -5}, "n_units is -5; it must be a whole number of at least 3"),
+        ({"n_units": 10.5}, "n_units is 10.5; it must be a whole number"),
+        ({"seed": True}, "seed is True; it must be a whole number"),
+        ({"dt": 0}, "dt is 0; it must be a whole number of at least 1"),
+        ({"dt": 101}, "dt is 101 ms; it must not exceed the units' time constant of 100 ms"),
+        ({"seed": -1}, "seed is -1; it must be a whole number of at least 0"),
+        ({"steps": 0}, "steps is 0; it must be a whole number of at least 1"),
+        ({"steps": 49}, "steps is 49; it must be at least 50"),
+        ({"n_trials": 1}, "n_trials is 1; it must be a whole number of at least 2"),
+        ({"inputs": "fixation"}, "inputs is 'fixation'; it must be 'stimulus' or 'all'"),
+        ({"task": "GoNoGo-v0"}, "no task 'GoNoGo-v0'. Did you mean 'GoNogo-v0'?"),
+        ({"unit": 3}, "source 'ctrnn' has no option 'unit'. Did you mean 'n_units'?"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(InputError) as failure:
+        load_source(SOURCE, **options)
+    assert str(failure.value).startswith(message)
+
+
+def test_failing_to_learn_is_an_error_with_the_learning_curve():
+    with pytest.raises(
+        InputError, match=r"has not solved 'fctoolbox/Perc(.|\n)*step +loss +accuracy\n +50 +0\.\d+"
+    ):
+        load(steps=50, **QUICK)
+
+
+def test_describing_the_source_imports_no_heavy_library():
+    code = (
+        "import sys, fctoolbox_ctrnn; fctoolbox_ctrnn.fctoolbox_sources()[0].options; "
+        "heavy = {'torch', 'neurogym', 'gymnasium', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
