@@ -77,9 +77,9 @@ def _analysis_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--constant-units", type=click.Choice(["drop", "error"]), default="drop", show_default=True,
             help="Leave units out that never change, or refuse them.",
         ),
-        click.option("--rng", type=click.IntRange(0), default=0, show_default=True, help="Seed; same seed, same report."),
+        click.option("--rng", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same report."),
         click.option("--jobs", type=int, default=1, show_default=True, help="Threads; -1 for all. Changes no result."),
-        click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to."),
+        click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -99,9 +99,7 @@ _PATH = click.Path(path_type=Path)
     metavar="KEY=VALUE",
     help="Option of the source; may be repeated.",
 )
-@click.option(
-    "--projection", type=_PATH, help="Your own projection, units × inputs: CSV, TSV, NPY, NPZ, MAT, XLSX."
-)
+@click.option("--projection", type=_PATH, help="Your own projection, units × inputs: CSV, TSV, NPY, NPZ, MAT, XLSX.")
 @click.option("--connectivity", type=_PATH, help="Your own functional connectivity, units × units.")
 @click.option("--timeseries", type=_PATH, help="Your own activity, times × units.")
 @click.option("--positions", type=_PATH, help="Positions of the units, units × 3, in mm.")
@@ -118,8 +116,7 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
     if (source is None) == (own["projection"] is None):
         raise InputError(
             "name a source (see: fctoolbox sources), or give your own files with "
-            "--projection FILE and --connectivity FILE or --timeseries FILE"
-            + ("; not both" if source else "")
+            "--projection FILE and --connectivity FILE or --timeseries FILE" + ("; not both" if source else "")
         )
     _writable(out)
     if source is not None:
@@ -136,11 +133,13 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
             ) from error
         asked = ["fctoolbox", "run", source, *_options_of(system)]
     else:
-        from fctoolbox.tables import read_system
+        from fctoolbox.matrices import read_system
 
         if options:
             raise InputError("-o sets the options of a source; your own files have none")
         system = read_system(**own)
+        for label, text in system.provenance.notes.items():
+            click.echo(f"Note: {label.lower()}: {text}", err=True)
         asked = ["fctoolbox", "run"]
         for name, value in own.items():
             if value:
@@ -173,9 +172,7 @@ _OWN = (
     help="Where a source's data can be neither found nor downloaded, run its synthetic miniature instead, and say so.",
 )  # fmt: skip
 @_analysis_options
-def compare(
-    sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bool, out: Path, **settings: Any
-) -> None:
+def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bool, out: Path, **settings: Any) -> None:
     """The same analysis of several SOURCES side by side, on one page."""
     from fctoolbox.report import save_comparison
 
@@ -216,18 +213,16 @@ def compare(
 @click.option("--connectivity", type=_PATH, required=True, help="Functional connectivity, units × units.")
 @click.option("--labels", type=_PATH, required=True, help="CSV or TSV with a unit and a label column.")
 @click.option("--fisher-z", is_flag=True, help="The connectivity holds Fisher z, not r.")
-@click.option(
-    "--resolution", type=click.FloatRange(0), default=1.0, show_default=True, help="γ of the modularity."
-)
+@click.option("--resolution", type=click.FloatRange(0), default=1.0, show_default=True, help="γ of the modularity.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def induced_q(connectivity: Path, labels: Path, fisher_z: bool, resolution: float, as_json: bool) -> None:
     """Modularity Q* of a connectivity under a partition that comes from elsewhere."""
     import numpy as np
 
     from fctoolbox.communities import modularity
+    from fctoolbox.matrices import read_connectivity, read_labels
     from fctoolbox.similarity import connectivity_of
     from fctoolbox.system import RecurrentActivity
-    from fctoolbox.tables import read_connectivity, read_labels
 
     matrix, units = read_connectivity(connectivity)
     activity = RecurrentActivity(connectivity=matrix, scale="fisher-z" if fisher_z else "pearson-r")
@@ -246,9 +241,7 @@ def sources(as_json: bool) -> None:
     """What can be analysed here."""
     found = installed().sources
     if as_json:
-        click.echo(
-            json.dumps([_described(source) for source in found.values()], indent=1, ensure_ascii=False)
-        )
+        click.echo(json.dumps([_described(source) for source in found.values()], indent=1, ensure_ascii=False))
         return
     width = max((len(name) for name in found), default=0)
     for name, source in found.items():
@@ -315,14 +308,11 @@ def plugins(as_json: bool) -> None:
         for plugin in found.plugins
     ]
     if as_json:
-        click.echo(
-            json.dumps({"plugins": rows, "refused": dict(found.refused)}, indent=1, ensure_ascii=False)
-        )
+        click.echo(json.dumps({"plugins": rows, "refused": dict(found.refused)}, indent=1, ensure_ascii=False))
         return
     for plugin in found.plugins:
         click.echo(
-            f"{plugin.name}  ({plugin.distribution} {plugin.version})  "
-            + ", ".join(s.name for s in plugin.sources)
+            f"{plugin.name}  ({plugin.distribution} {plugin.version})  " + ", ".join(s.name for s in plugin.sources)
         )
         if plugin.failure:
             click.echo(f"    failed: {plugin.failure}\n    to be rid of this: {plugin.remedy}")
@@ -372,18 +362,12 @@ def _described(source: Source) -> dict[str, Any]:
 def _spelt(value: Any) -> str:
     """An option's value as the command line writes it."""
     return (
-        {True: "true", False: "false", None: "none"}[value]
-        if value is None or isinstance(value, bool)
-        else str(value)
+        {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
     )
 
 
 def _options_of(system: RecurrentSystem) -> list[str]:
-    return [
-        part
-        for name, value in system.provenance.options.items()
-        for part in ("-o", f"{name}={_spelt(value)}")
-    ]
+    return [part for name, value in system.provenance.options.items() for part in ("-o", f"{name}={_spelt(value)}")]
 
 
 def _settings(settings: Mapping[str, Any], out: Path) -> list[str]:
@@ -416,7 +400,8 @@ def _parsed(source: Source, options: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"-o {option}: write KEY=VALUE")
         if key not in known:
             raise InputError(
-                f"source '{source.name}' has no option '{key}'.{suggestion(key, list(known))} It has: {', '.join(known) or 'none'}."
+                f"source '{source.name}' has no option '{key}'.{suggestion(key, list(known))} "
+                f"It has: {', '.join(known) or 'none'}."
             )
         parsed[key] = _typed(text.strip(), known[key], key)
     return parsed

@@ -94,7 +94,7 @@ def fetch(file: DataFile) -> Path:
     if file.how_to_obtain:
         raise DataUnavailable(
             f"{file.name} cannot be downloaded without you: {file.how_to_obtain.rstrip('.')}. "
-            "Then name the folder it is in in FCTOOLBOX_MIRROR."
+            "Then let FCTOOLBOX_MIRROR name its folder."
         )
     import pooch
 

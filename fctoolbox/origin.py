@@ -137,8 +137,8 @@ class OriginReport:
         return (
             f"In {self.system.name}, similarity of input projections and functional connectivity go together with "
             f"r = {self.relationship.pearson_r:.3f} (Spearman ρ = {self.relationship.spearman_rho:.3f}) over "
-            f"{self.system.n_units} units; the {n} module{'s' * (n > 1)} found on the input projections alone, imposed on "
-            f"functional connectivity, {'reach' if n > 1 else 'reaches'} an induced Q* of {self.induced.q:.3f}"
+            f"{self.system.n_units} units; the {n} module{'s' * (n > 1)} found on the input projections alone, imposed "
+            f"on functional connectivity, {'reach' if n > 1 else 'reaches'} an induced Q* of {self.induced.q:.3f}"
             f"{''.join(_in_words(test) for test in self.induced.nulls)}, against {self.induced.q_best:.3f} "
             "for the best partition of functional connectivity itself."
         )
@@ -255,9 +255,7 @@ def analyse_origin(
         if model == "permutation":
             orders = permutation(np.arange(analysed.n_units), n_nulls=n_nulls, rng=rng_null)
             partitions = communities.labels[orders]
-            relationship_nulls.append(
-                significance(pearson_r, _mantel(similarity, connectivity, orders), model=model)
-            )
+            relationship_nulls.append(significance(pearson_r, _mantel(similarity, connectivity, orders), model=model))
         else:
             distances = distances_of(analysed.geometry, analysed.name)
             partitions = variogram(communities.labels, distances=distances, n_nulls=n_nulls, rng=rng_null)
@@ -316,9 +314,7 @@ def _null_names(null: str | Sequence[str]) -> tuple[str, ...]:
     names = (null,) if isinstance(null, str) else tuple(dict.fromkeys(null))
     for name in names:
         if name not in NULLS:
-            raise InputError(
-                f"no null named '{name}'.{suggestion(name, NULLS)} There are: {', '.join(NULLS)}."
-            )
+            raise InputError(f"no null named '{name}'.{suggestion(name, NULLS)} There are: {', '.join(NULLS)}.")
     return names
 
 
@@ -334,9 +330,7 @@ def _seeded(rng: int | np.random.Generator | None) -> tuple[np.random.Generator,
 def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tuple[Dropped, ...]]:
     if policy not in ("drop", "error"):
         raise InputError(f"constant_units is {policy!r}; it must be 'drop' or 'error'")
-    reasons = {
-        int(i): "receives no input" for i in np.flatnonzero(units_without_input(system.projection.weights))
-    }
+    reasons = {int(i): "receives no input" for i in np.flatnonzero(units_without_input(system.projection.weights))}
     if system.activity.connectivity is None and system.activity.timeseries is not None:
         constant = [int(i) for i in np.flatnonzero(constant_units(system.activity.timeseries))]
         if constant and policy == "error":
@@ -348,9 +342,10 @@ def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tupl
             reasons[i] = f"{reasons[i]}; constant" if i in reasons else "constant"
     kept = np.array([i for i in range(system.n_units) if i not in reasons], dtype=np.intp)
     if len(kept) < _MIN_UNITS:
+        left_out = listed(f"{system.units[i]} ({why})" for i, why in reasons.items())
         raise InputError(
             f"only {len(kept)} of the {system.n_units} units of {system.name!r} receive input and vary; "
-            f"at least {_MIN_UNITS} are needed. Left out: {listed(f'{system.units[i]} ({why})' for i, why in reasons.items())}"
+            f"at least {_MIN_UNITS} are needed. Left out: {left_out}"
         )
     dropped = tuple(Dropped(system.units[i], reasons[i]) for i in sorted(reasons))
     return system.select_units(kept), dropped

@@ -301,8 +301,10 @@ class Geometry:
     def select_units(self, index: Integers, n_units: int) -> "Geometry":
         """The geometry of the units at `index`, of `n_units` before."""
         new_index = np.full(n_units + 2, -1)
-        new_index[-2] = -2
         new_index[index] = np.arange(len(index))
+        # Voxels of a unit that goes are still brain.
+        of_voxel = np.where(new_index == -1, -2, new_index)
+        of_voxel[-1] = -1
         return replace(
             self,
             positions=None if self.positions is None else self.positions[index],
@@ -312,7 +314,7 @@ class Geometry:
             else replace(self.surface, unit_of_vertex=new_index[self.surface.unit_of_vertex]),
             volume=None
             if self.volume is None
-            else replace(self.volume, unit_of_voxel=new_index[self.volume.unit_of_voxel]),
+            else replace(self.volume, unit_of_voxel=of_voxel[self.volume.unit_of_voxel]),
         )
 
 

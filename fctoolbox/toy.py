@@ -48,14 +48,9 @@ def load(
     rng = np.random.default_rng(seed)
     communities = np.sort(np.arange(n_units) % n_communities) if planted else np.zeros(n_units, dtype=int)
     directions = rng.standard_normal((n_communities, n_inputs))
-    weights = rng.standard_normal((n_units, n_inputs)) + (
-        asymmetry * directions[communities] if planted else 0
-    )
+    weights = rng.standard_normal((n_units, n_inputs)) + (asymmetry * directions[communities] if planted else 0)
     driving = weights if planted else rng.standard_normal((n_units, n_inputs))
-    drive = (
-        rng.standard_normal((n_times, n_inputs))
-        @ (driving / np.linalg.norm(driving, axis=1, keepdims=True)).T
-    )
+    drive = rng.standard_normal((n_times, n_inputs)) @ (driving / np.linalg.norm(driving, axis=1, keepdims=True)).T
     positions = rng.standard_normal((n_units, 3))
     return RecurrentSystem(
         name="toy (synthetic, planted communities)" if planted else "toy (synthetic, no communities)",
@@ -64,9 +59,7 @@ def load(
         activity=RecurrentActivity(drive + noise * rng.standard_normal(drive.shape), sampling_interval=1.0),
         geometry=Geometry(positions=50 * positions / np.linalg.norm(positions, axis=1, keepdims=True)),
         annotations={"planted": tuple(str(c) for c in communities)},
-        provenance=Provenance(
-            citation=_CITATION, license="CC0-1.0", species="none (synthetic)", synthetic=True
-        ),
+        provenance=Provenance(citation=_CITATION, license="CC0-1.0", species="none (synthetic)", synthetic=True),
     )
 
 

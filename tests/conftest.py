@@ -8,6 +8,7 @@ import pytest
 
 import fctoolbox as fct
 from fctoolbox import plugins
+from tests.own_files import text
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,3 +54,16 @@ def make_system(rng, *, n_units=12, n_inputs=5, **changes):
         "provenance": fct.Provenance(citation="nobody", license="CC0-1.0", synthetic=True),
     }
     return fct.RecurrentSystem(**{**parts, **changes})
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of that content, or a matrix as text."""
+
+    def to(name, content, **layout):
+        path = tmp_path / name
+        content = content if isinstance(content, str | bytes) else text(content, **layout)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return to

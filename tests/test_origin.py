@@ -4,11 +4,11 @@ import re
 import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
-from tests.conftest import make_system
 
 import fctoolbox as fct
 from fctoolbox.nulls import euclidean_distances
 from fctoolbox.origin import _mantel
+from tests.conftest import make_system
 
 
 def quick(system, **settings):
@@ -149,9 +149,8 @@ def test_the_call_holds_the_options_of_the_source(toy):
 
 
 def test_the_sentence_says_what_the_numbers_say(toy):
-    assert re.search(
-        r"induced Q\* of 0\.\d{3}, more than the same modules placed on units at random \(-?0\.\d{3} ±", quick(toy).sentence()
-    )
+    expected = r"induced Q\* of 0\.\d{3}, more than the same modules placed on units at random \(-?0\.\d{3} ±"
+    assert re.search(expected, quick(toy).sentence())
     both = quick(toy, null=["permutation", "variogram"]).sentence()
     assert "variogram surrogates of the module labels" in both
     null = fct.load("toy", planted=False, n_units=20, n_inputs=8, n_times=200)

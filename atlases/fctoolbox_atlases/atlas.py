@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fctoolbox.errors import InputError, suggestion
 from numpy.typing import NDArray
+
+from fctoolbox.errors import InputError, suggestion
 
 _FOLDER = Path(__file__).parent
 
@@ -93,7 +94,9 @@ def load_atlas(name: str) -> Atlas:
     360
     """
     if name not in atlas_names():
-        raise InputError(f"no atlas named '{name}'.{suggestion(name, atlas_names())} Installed: {', '.join(atlas_names())}.")
+        raise InputError(
+            f"no atlas named '{name}'.{suggestion(name, atlas_names())} Installed: {', '.join(atlas_names())}."
+        )
     folder = _FOLDER / name
     about = tomllib.loads((folder / "atlas.toml").read_text(encoding="utf-8"))
     return Atlas(

@@ -31,7 +31,5 @@ def permutation(
     """
     values = np.asarray(values)
     if values.ndim != 1 or n_nulls < 1:
-        raise InputError(
-            f"values have shape {values.shape} and n_nulls is {n_nulls}; they must be 1-D and at least 1"
-        )
+        raise InputError(f"values have shape {values.shape} and n_nulls is {n_nulls}; they must be 1-D and at least 1")
     return np.random.default_rng(rng).permuted(np.tile(values, (n_nulls, 1)), axis=1)

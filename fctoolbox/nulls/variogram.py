@@ -63,9 +63,7 @@ def variogram(
             f"the null 'variogram' needs at least {_MIN_UNITS} units to fit a variogram, and there are {n_units}"
         )
     if n_nulls < 1 or np.ptp(values) == 0:
-        raise InputError(
-            "the null 'variogram' needs n_nulls of at least 1, and values that are not all equal"
-        )
+        raise InputError("the null 'variogram' needs n_nulls of at least 1, and values that are not all equal")
     generator = np.random.default_rng(rng)
     surrogates = np.empty((n_nulls, n_units))
     with warnings.catch_warnings():

@@ -52,12 +52,8 @@ def report_figures(report: OriginReport) -> "dict[str, Figure]":
     from fctoolbox.report.places import modules_figure
 
     draw: dict[str, Callable[[], Figure]] = {
-        "similarity": lambda: _matrix_figure(
-            report, report.similarity, "Similarity of input projections", "Cosine"
-        ),
-        "connectivity": lambda: _matrix_figure(
-            report, report.connectivity, "Functional connectivity", "Pearson r"
-        ),
+        "similarity": lambda: _matrix_figure(report, report.similarity, "Similarity of input projections", "Cosine"),
+        "connectivity": lambda: _matrix_figure(report, report.connectivity, "Functional connectivity", "Pearson r"),
         "relationship": lambda: _relationship_figure(report),
         "induced-q": lambda: _null_figure(report.induced.nulls, report.induced.q, "Induced modularity Q*"),
         "modules": lambda: modules_figure(report),
@@ -141,9 +137,7 @@ def _mark_modules(axes: "Axes", labels: NDArray[np.intp], *, dark: bool) -> None
     starts = np.flatnonzero(np.diff(labels, prepend=-1))
     for start, size in zip(starts, np.diff(starts, append=len(labels)), strict=True):
         axes.add_patch(
-            Rectangle(
-                (start - 0.5, start - 0.5), size, size, fill=False, lw=1.1, ec="black" if dark else "white"
-            )
+            Rectangle((start - 0.5, start - 0.5), size, size, fill=False, lw=1.1, ec="black" if dark else "white")
         )
 
 
@@ -191,9 +185,7 @@ def _relationship_figure(report: OriginReport) -> "Figure":
     figure = new_figure(height=3.1)
     axes = figure.add_subplot()
     if len(similarity) <= _MAX_SCATTER_EDGES:
-        axes.scatter(
-            similarity[~within], connectivity[~within], s=7, c="#999999", lw=0, label="between modules"
-        )
+        axes.scatter(similarity[~within], connectivity[~within], s=7, c="#999999", lw=0, label="between modules")
         axes.scatter(similarity[within], connectivity[within], s=9, c="#0072B2", lw=0, label="within modules")
         figure.legend(frameon=False, loc="outside lower center", ncols=2, handletextpad=0.1)
     else:

@@ -25,18 +25,18 @@ _NULL_METHODS = {
 }
 _CAPTIONS = {
     "similarity": "Cosine similarity of the input projections of every two units, ordered by module (squares).",
-    "connectivity": "Functional connectivity in the same order, with the same squares: the partition is not found here, but imposed.",
+    "connectivity": "Functional connectivity in the same order, with the same squares: here the partition is imposed.",
     "relationship": "Every pair of units: how alike their inputs are, and how correlated their activity.",
-    "induced-q": "Modularity Q* of functional connectivity under the modules of the input projections (line), and under the null's partitions.",
-    "null-r": "Correlation of similarity with functional connectivity (line), and when units are re-assigned at random.",
+    "induced-q": "Modularity Q* of functional connectivity: modules of the input projections (line), and nulls.",
+    "null-r": "Correlation of similarity and functional connectivity (line), and with units placed at random.",
     "modules": "The modules of the input projections.",
 }
 _PLACES = {
     "surface": "The modules of the input projections on the cortical surface (grey: no unit).",
     "volume": "The modules of the input projections, seen from above and from both sides of the brain (grey: no unit).",
-    "activity": "Left: each unit at its loadings on the principal components of the activity (% of variance), coloured by module. "
-    "Right: mean trajectories of the activity (dot: start).",
-    "similarity": "The units on the leading eigenvectors of the similarity, coloured by module (no positions were given).",
+    "activity": "Left: each unit at its loadings on the principal components of the activity (% of "
+    "variance), coloured by module. Right: mean trajectories of the activity (dot: start).",
+    "similarity": "Units on the leading eigenvectors of the similarity, coloured by module (no positions given).",
     "positions": "The modules of the input projections at the positions of the units.",
 }
 _MAX_MEMBERS = 60
@@ -76,9 +76,12 @@ def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("fctoolbox.report", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("fctoolbox.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
 
 
 def _system_view(report: OriginReport, pictures: Mapping[str, Picture]) -> dict[str, Any]:
@@ -112,21 +115,15 @@ def _modules(report: OriginReport) -> list[dict[str, Any]]:
     rows = []
     for module, colour in enumerate(module_colours(report.communities.n)):
         members = [
-            unit
-            for unit, label in zip(report.system.units, report.communities.labels, strict=True)
-            if label == module
+            unit for unit, label in zip(report.system.units, report.communities.labels, strict=True) if label == module
         ]
         makeup = []
         for name, labels in report.system.annotations.items():
             # A label that nearly every unit has to itself (a full name) tells nothing about a module.
             if not 1 < len(set(labels)) <= min(_MAX_CATEGORIES, len(labels) / 2):
                 continue
-            counts = Counter(
-                label for label, of in zip(labels, report.communities.labels, strict=True) if of == module
-            )
-            makeup.append(
-                (name, ", ".join(f"{label or '(none)'} {count}" for label, count in counts.most_common(4)))
-            )
+            counts = Counter(label for label, of in zip(labels, report.communities.labels, strict=True) if of == module)
+            makeup.append((name, ", ".join(f"{label or '(none)'} {count}" for label, count in counts.most_common(4))))
         rows.append(
             {
                 "label": module,

@@ -54,9 +54,7 @@ def _legend(figure: "Figure", report: OriginReport) -> None:
 
     n = report.communities.n
     sizes = report.communities.sizes
-    handles = [
-        Patch(color=colour, label=f"{i} ({sizes[i]})") for i, colour in enumerate(module_colours(n)[:16])
-    ]
+    handles = [Patch(color=colour, label=f"{i} ({sizes[i]})") for i, colour in enumerate(module_colours(n)[:16])]
     title = "Module (units)" if n <= 16 else f"Module (units); first 16 of {n}"
     figure.legend(
         handles=handles,
@@ -124,9 +122,7 @@ def _draw_mesh(
     same = (of_corner[:, 1] == of_corner[:, 2]).all(axis=1)
     shade = np.where(same[:, None], of_corner[:, 1], of_corner[:, 0]) * light[:, None]
     flat = np.stack([-towards * corners[visible, :, 1] * -1, corners[visible, :, 2]], axis=-1)
-    axes.add_collection(
-        PolyCollection(flat, facecolors=shade, edgecolors=shade, linewidths=0.15, rasterized=True)
-    )
+    axes.add_collection(PolyCollection(flat, facecolors=shade, edgecolors=shade, linewidths=0.15, rasterized=True))
     axes.autoscale_view()
     axes.set_aspect("equal")
     axes.set_axis_off()
@@ -209,9 +205,7 @@ def _seen(volume: LabelVolume, letter: str) -> tuple[NDArray[Any], _Axis, _Axis]
     return picture, right, down
 
 
-def _name_regions(
-    axes: "Axes", picture: NDArray[Any], names: tuple[str, ...], right: _Axis, down: _Axis
-) -> None:
+def _name_regions(axes: "Axes", picture: NDArray[Any], names: tuple[str, ...], right: _Axis, down: _Axis) -> None:
     """Write the name of each region on it, the largest first, where no other name stands yet."""
     from matplotlib.patheffects import withStroke
 

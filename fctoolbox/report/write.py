@@ -50,9 +50,7 @@ def save_comparison(reports: Sequence[OriginReport], folder: Path, *, command: s
     return _write_text(folder / "report.html", comparison_page(reports, pictures, command=command))
 
 
-def _save_parts(
-    report: OriginReport, folder: Path, pictures: Mapping[str, Picture], command: str
-) -> dict[str, Any]:
+def _save_parts(report: OriginReport, folder: Path, pictures: Mapping[str, Picture], command: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     content = report.to_dict(command=command)
     _write_json(folder / "report.json", content)

@@ -119,9 +119,7 @@ def test_a_whole_is_the_mean_of_its_parts_by_volume(atlas, whole, parts):
         n_voxels = [each["n_voxels"] for each in rows]
         assert row["n_voxels"] == sum(n_voxels)
         for column in ("ap_um", "dv_um", "ml_um"):
-            assert row[column] == pytest.approx(
-                np.average([each[column] for each in rows], weights=n_voxels), abs=0.11
-            )
+            assert row[column] == pytest.approx(np.average([each[column] for each in rows], weights=n_voxels), abs=0.11)
 
 
 def test_hemispheres_mirror_each_other(atlas):
@@ -145,17 +143,13 @@ def test_no_number_is_missing_and_colours_are_colours(atlas):
     for column in ("ap_um", "dv_um", "ml_um"):
         assert np.isfinite(atlas[column]).all()
     assert (atlas["n_voxels"] > 0).all()
-    assert all(
-        len(colour) == 7 and int(colour[1:], 16) >= 0 and colour[0] == "#" for colour in atlas["rgb"].tolist()
-    )
+    assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 and colour[0] == "#" for colour in atlas["rgb"].tolist())
 
 
 def test_every_column_says_what_it_is(atlas):
     import tomllib
 
-    about = tomllib.loads(
-        (ROOT / "fctoolbox_atlases" / "allen-ccf" / "atlas.toml").read_text(encoding="utf-8")
-    )
+    about = tomllib.loads((ROOT / "fctoolbox_atlases" / "allen-ccf" / "atlas.toml").read_text(encoding="utf-8"))
     assert all(column["about"] for column in about["columns"].values())
     assert "5700" in atlas.space
     assert "Wang et al. 2020" in atlas.citation
@@ -173,9 +167,7 @@ def test_the_build_makes_this_very_table(build):
 @pytest.mark.mirror
 def test_the_build_script_writes_where_it_is_told(build, tmp_path, monkeypatch, capsys):
     out = tmp_path / "new" / "regions.tsv"
-    monkeypatch.setattr(
-        "sys.argv", ["allen_ccf.py", "--mirror", os.environ["FCTOOLBOX_MIRROR"], "--out", str(out)]
-    )
+    monkeypatch.setattr("sys.argv", ["allen_ccf.py", "--mirror", os.environ["FCTOOLBOX_MIRROR"], "--out", str(out)])
     monkeypatch.setattr(build, "build", lambda: "id\n1\n")
     build.main()
     assert out.read_text() == "id\n1\n"

@@ -36,9 +36,7 @@ def test_agrees_with_brainsmash_itself(positions):
     distances = euclidean_distances(positions)
     seed = int(np.random.default_rng(5).integers(2**31))
     base = Base(positions[:, 0], distances, resample=True, seed=seed)
-    np.testing.assert_array_equal(
-        variogram(positions[:, 0], distances=distances, n_nulls=10, rng=5), base(n=10)
-    )
+    np.testing.assert_array_equal(variogram(positions[:, 0], distances=distances, n_nulls=10, rng=5), base(n=10))
 
 
 def test_one_null_keeps_its_axis_and_same_rng_same_nulls(positions):
@@ -72,9 +70,7 @@ def test_bad_input(positions, monkeypatch):
 
 def test_distances():
     geometry = Geometry(positions=np.array([[0.0, 0, 0], [3, 4, 0], [0, 0, 2]]))
-    np.testing.assert_allclose(
-        distances_of(geometry, "x"), [[0, 5, 2], [5, 0, np.sqrt(29)], [2, np.sqrt(29), 0]]
-    )
+    np.testing.assert_allclose(distances_of(geometry, "x"), [[0, 5, 2], [5, 0, np.sqrt(29)], [2, np.sqrt(29), 0]])
     given = np.array([[0.0, 1, 2], [1, 0, 1], [2, 1, 0]])
     np.testing.assert_array_equal(distances_of(Geometry(distances=given), "x"), given)
     with pytest.raises(InputError, match="'x' has neither positions nor distances"):

@@ -89,9 +89,7 @@ def test_same_report_same_files(saved, tmp_path):
     report, page, folder = saved
     again = report.save(tmp_path, command="fctoolbox run toy")
     assert again.read_bytes() == page.read_bytes()
-    assert (tmp_path / "figures/similarity.svg").read_bytes() == (
-        folder / "figures/similarity.svg"
-    ).read_bytes()
+    assert (tmp_path / "figures/similarity.svg").read_bytes() == (folder / "figures/similarity.svg").read_bytes()
 
 
 def test_names_are_escaped(tmp_path):
@@ -121,9 +119,7 @@ def test_comparison_has_a_column_for_each_system(tmp_path):
     reports[1] = quick(renamed)
     page = save_comparison(reports, tmp_path, command="fctoolbox compare")
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert [each["system"]["name"] for each in content["comparison"]] == [
-        report.system.name for report in reports
-    ]
+    assert [each["system"]["name"] for each in content["comparison"]] == [report.system.name for report in reports]
     for each in content["comparison"]:
         assert (tmp_path / each["communities"]["labels"]).is_file()
     parsed = Page(page.read_text(encoding="utf-8"))
@@ -225,9 +221,7 @@ def test_activity_trajectories_follow_the_trials():
         trials=np.repeat(np.arange(10), 10),
         variables={"choice": np.repeat(np.arange(10) % 2, 10)},
     )
-    system = fct.RecurrentSystem(
-        toy.name, toy.units, toy.projection, activity, toy.provenance
-    )
+    system = fct.RecurrentSystem(toy.name, toy.units, toy.projection, activity, toy.provenance)
     right = report_figures(quick(system))["modules"].axes[1]
     assert right.get_title() == "Activity by choice"
     lines = [line for line in right.lines if line.get_marker() == "None"]

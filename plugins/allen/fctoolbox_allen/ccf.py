@@ -164,8 +164,7 @@ def read_annotation(path: Path) -> Annotation:
         raise InputError(f"{path} was not read as an NRRD volume: {error}") from error
     if volume.ndim != 3 or volume.dtype.kind not in "iu":
         raise InputError(
-            f"{path.name} holds {volume.dtype} values in {volume.ndim} dimensions; structure ids in 3 "
-            "were expected"
+            f"{path.name} holds {volume.dtype} values in {volume.ndim} dimensions; structure ids in 3 were expected"
         )
     spacing = _spacing(header.get("space directions"), path)
     if volume.shape[2] % 2:
@@ -201,9 +200,7 @@ def kept_annotation(path: Path) -> Annotation:
             kept.unlink()  # damaged, so made anew
     annotation = read_annotation(path)
     with written_whole(kept) as temporary:
-        np.savez_compressed(
-            temporary, **{field.name: getattr(annotation, field.name) for field in fields(Annotation)}
-        )
+        np.savez_compressed(temporary, **{field.name: getattr(annotation, field.name) for field in fields(Annotation)})
     return annotation
 
 
@@ -215,11 +212,7 @@ def _annotation(arrays: Mapping[str, NDArray[Any]]) -> Annotation:
 def _spacing(directions: object, path: Path) -> float:
     """The voxels' spacing in µm, the same along all axes."""
     matrix = np.asarray(directions if directions is not None else np.nan, dtype=float)
-    if (
-        matrix.shape != (3, 3)
-        or not np.allclose(matrix, matrix.flat[0] * np.eye(3))
-        or not matrix.flat[0] > 0
-    ):
+    if matrix.shape != (3, 3) or not np.allclose(matrix, matrix.flat[0] * np.eye(3)) or not matrix.flat[0] > 0:
         raise InputError(
             f"{path.name}: its header's 'space directions' must be one spacing in µm, the same along all axes"
         )

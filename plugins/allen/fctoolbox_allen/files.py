@@ -8,10 +8,7 @@ from fctoolbox.data import DataFile, fetch
 _GITHUB = "https://raw.githubusercontent.com"
 _OH2014 = f"{_GITHUB}/benfulcher/mouseStructuralConnectivity/a2429d1082a81fbdcbea2261fb03e6ac8fc20048/Data"
 _RSFMRI = f"{_GITHUB}/grabuffo/Multiscale_Brain_Criticality/917f9561545fbd902c8662ff7591ac63745b7801/data"
-_CCF = (
-    f"{_GITHUB}/MorphoNeuralNetworks/Mouse_whole_brain_dynamics_Qian/"
-    "4941d0d7f635dbda4d344c2325f9d224b3b60fd5/Data"
-)
+_CCF = f"{_GITHUB}/MorphoNeuralNetworks/Mouse_whole_brain_dynamics_Qian/4941d0d7f635dbda4d344c2325f9d224b3b60fd5/Data"
 
 WEIGHTS = DataFile(
     "Suppl_Table_3_nature13186-s4.xlsx",

@@ -129,9 +129,7 @@ def planted_scans(
     """Z-scored time series (n_times, 50) of each scan: independent inputs through the weights, and noise."""
     thalamus = [regions.index(nucleus) for nucleus in divisions()["Thalamus"]]
     areas = list(dict.fromkeys(ROIS))
-    members = [
-        [i for i, region in enumerate(regions) if region == area] or _parts(area, regions) for area in areas
-    ]
+    members = [[i for i, region in enumerate(regions) if region == area] or _parts(area, regions) for area in areas]
     projection = np.array([weights[np.ix_(thalamus, each)].sum(axis=1) for each in members])
     projection /= np.maximum(np.linalg.norm(projection, axis=1, keepdims=True), 1e-12)
     columns = [areas.index(roi) for roi in ROIS]
@@ -146,9 +144,7 @@ def planted_scans(
     return scans
 
 
-def write_weights(
-    path: Path, regions: list[str], weights: NDArray[np.float64], rng: np.random.Generator
-) -> None:
+def write_weights(path: Path, regions: list[str], weights: NDArray[np.float64], rng: np.random.Generator) -> None:
     """Write supplementary table 3: ipsilateral and contralateral weights, and their p-values."""
     from openpyxl import Workbook
 
@@ -225,9 +221,7 @@ def write_annotation(path: Path, atlas: Atlas) -> None:
         ids = np.append(atlas["id"][chosen], 0)
         # A voxel that is far from every centroid gets the index past the last one, which stands for
         # "outside".
-        _, nearest = cKDTree(centroids[chosen]).query(
-            voxels[:, :, side], distance_upper_bound=_BRAIN_RADIUS_UM
-        )
+        _, nearest = cKDTree(centroids[chosen]).query(voxels[:, :, side], distance_upper_bound=_BRAIN_RADIUS_UM)
         volume[:, :, side] = ids[nearest]
     nrrd.write(
         str(path),

@@ -65,9 +65,7 @@ def read_connectome(path: Path, *, p_value: float | None = None) -> Connectome:
         If the file is not that table, or `p_value` not a probability.
     """
     if p_value is not None and (isinstance(p_value, bool) or not _is_number(p_value) or not 0 < p_value <= 1):
-        raise InputError(
-            f"p_value is {p_value!r}; it must lie between 0 and 1, or be left out to keep all weights"
-        )
+        raise InputError(f"p_value is {p_value!r}; it must lie between 0 and 1, or be left out to keep all weights")
     regions, from_row_to_column = _read_square(path, "W_ipsi")
     if not (np.isfinite(from_row_to_column) & (from_row_to_column >= 0)).all():
         row, column = np.argwhere(~(from_row_to_column >= 0))[0]
@@ -78,9 +76,7 @@ def read_connectome(path: Path, *, p_value: float | None = None) -> Connectome:
     if p_value is not None:
         named, p_values = _read_square(path, "PValue_ipsi")
         if named != regions:
-            raise InputError(
-                f"{path.name}: sheets W_ipsi and PValue_ipsi name different regions, or in another order"
-            )
+            raise InputError(f"{path.name}: sheets W_ipsi and PValue_ipsi name different regions, or in another order")
         # '#NUM!' has become NaN; it stands where the weight is 0, and nowhere else.
         unknown = np.argwhere(np.isnan(p_values) & (from_row_to_column > 0))
         if unknown.size:
@@ -109,9 +105,7 @@ def read_divisions(path: Path) -> dict[str, Division]:
     header, *rows = _read_sheet(path, _DIVISIONS_SHEET)
     missing = [column for column in _DIVISIONS_COLUMNS if column not in header]
     if missing:
-        raise InputError(
-            f"{path.name}, sheet {_DIVISIONS_SHEET}: no column {listed(missing)}. Is it the right file?"
-        )
+        raise InputError(f"{path.name}, sheet {_DIVISIONS_SHEET}: no column {listed(missing)}. Is it the right file?")
     acronym, division, order = (header.index(column) for column in _DIVISIONS_COLUMNS)
     members: dict[str, list[str]] = {}
     for row in sorted(rows, key=lambda row: _ontology_order(row[order], path)):
@@ -136,9 +130,7 @@ def find_division(divisions: dict[str, Division], name: str, connectome: Connect
         )
     regions = tuple(region for region in divisions[name].regions if region in connectome.regions)
     if not regions:
-        raise InputError(
-            f"none of the regions of {name} is in the connectome ({listed(divisions[name].regions)})"
-        )
+        raise InputError(f"none of the regions of {name} is in the connectome ({listed(divisions[name].regions)})")
     return Division(name, regions)
 
 
@@ -156,10 +148,7 @@ def _read_square(path: Path, sheet: str) -> tuple[tuple[str, ...], NDArray[np.fl
         )
     values = np.array(
         [
-            [
-                _number(value, path, sheet, row[0], column)
-                for value, column in zip(row[1:], regions, strict=True)
-            ]
+            [_number(value, path, sheet, row[0], column) for value, column in zip(row[1:], regions, strict=True)]
             for row in rows
         ]
     )
@@ -206,11 +195,7 @@ def _read_sheet(path: Path, sheet: str) -> list[tuple[Any, ...]]:
                     f"{path.name} has no sheet '{sheet}'.{suggestion(sheet, book.sheetnames)} "
                     f"It has: {', '.join(book.sheetnames)}. Is it the right file?"
                 )
-            rows = [
-                row
-                for row in book[sheet].iter_rows(values_only=True)
-                if any(value is not None for value in row)
-            ]
+            rows = [row for row in book[sheet].iter_rows(values_only=True) if any(value is not None for value in row)]
         finally:
             book.close()
     if len(rows) < 2:

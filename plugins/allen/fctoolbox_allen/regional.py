@@ -59,8 +59,7 @@ def area_projection(areas: tuple[Area, ...], division: Division, connectome: Con
     index = {region: i for i, region in enumerate(connectome.regions)}
     sources = [index[region] for region in division.regions]
     weights = [
-        connectome.weights[np.ix_([index[region] for region in area.regions], sources)].sum(axis=0)
-        for area in areas
+        connectome.weights[np.ix_([index[region] for region in area.regions], sources)].sum(axis=0) for area in areas
     ]
     return InputProjection(np.array(weights), division.regions, (division.name,) * len(sources))
 
@@ -87,9 +86,7 @@ def area_geometry(
     """
     labels = [ids_within(structures, area.structure.acronym) for area in areas]
     absent = [
-        area.structure.acronym
-        for area, ids in zip(areas, labels, strict=True)
-        if not annotation.size(ids, hemisphere)
+        area.structure.acronym for area, ids in zip(areas, labels, strict=True) if not annotation.size(ids, hemisphere)
     ]
     if absent:
         raise InputError(f"the annotation has no voxel of {listed(absent)} in the {hemisphere} hemisphere")
@@ -107,17 +104,13 @@ def area_geometry(
 def _parts(area: Structure, structures: Mapping[str, Structure], connectome: Connectome) -> tuple[str, ...]:
     if area.acronym in connectome.regions:
         return (area.acronym,)
-    parts = tuple(
-        region for region in connectome.regions if region in structures and structures[region].lies_in(area)
-    )
+    parts = tuple(region for region in connectome.regions if region in structures and structures[region].lies_in(area))
     if not parts:
         raise InputError(f"the connectome has neither {area.acronym} ({area.name}) nor a part of it")
     return parts
 
 
-def _unit_of_voxel(
-    labels: list[frozenset[int]], hemisphere: str, annotation: Annotation
-) -> NDArray[np.int16]:
+def _unit_of_voxel(labels: list[frozenset[int]], hemisphere: str, annotation: Annotation) -> NDArray[np.int16]:
     unit_of_label = np.full(annotation.labels.size, _NO_UNIT, dtype=np.int16)
     for unit, ids in enumerate(labels):
         unit_of_label[np.isin(annotation.labels, list(ids))] = unit

@@ -65,9 +65,7 @@ def choose_scans(scans: Scans, scan: int | str) -> Scans:
         return scans
     number = int(scan) if str(scan).isdecimal() else 0  # scans count from 1
     if number not in scans:
-        raise InputError(
-            f"scan is {scan!r}; it must be 'all' or one of the scans {min(scans)} … {max(scans)}"
-        )
+        raise InputError(f"scan is {scan!r}; it must be 'all' or one of the scans {min(scans)} … {max(scans)}")
     return {number: scans[number]}
 
 
@@ -87,8 +85,7 @@ def choose_areas(scans: Scans, hemisphere: str) -> tuple[tuple[str, ...], Scans]
     """
     if hemisphere not in HEMISPHERES:
         raise InputError(
-            f"hemisphere is {hemisphere!r}; it must be 'left' or 'right'."
-            + suggestion(str(hemisphere), HEMISPHERES)
+            f"hemisphere is {hemisphere!r}; it must be 'left' or 'right'." + suggestion(str(hemisphere), HEMISPHERES)
         )
     areas = tuple(dict.fromkeys(ROIS))
     columns = [HEMISPHERES.index(hemisphere) * len(ROIS) + ROIS.index(area) for area in areas]
@@ -127,9 +124,7 @@ def _check_order(connectivity: NDArray[Any], where: str) -> None:
     wrong = np.argwhere(same != (connectivity > 1 - _IDENTICAL))
     if wrong.size:
         i, j = wrong[0]
-        expected = (
-            "it must be 1, because they are the same region twice" if same[i, j] else "these regions differ"
-        )
+        expected = "it must be 1, because they are the same region twice" if same[i, j] else "these regions differ"
         raise InputError(
             f"{where}: columns {i} ({names[i]}) and {j} ({names[j]}) correlate with r = "
             f"{connectivity[i, j]:.6f}, but {expected}. The columns are not in the expected order: 25 of the "

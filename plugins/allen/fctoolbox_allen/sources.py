@@ -174,12 +174,8 @@ def _name(source: str, choices: Choices, *, synthetic: bool) -> str:
     return f"{source} ({remarks})" if remarks else source
 
 
-def _notes(
-    areas: tuple[Area, ...], acronyms: tuple[str, ...], scans: Scans, choices: Choices
-) -> dict[str, str]:
-    sums = [
-        f"{area.structure.acronym} = {' + '.join(area.regions)}" for area in areas if len(area.regions) > 1
-    ]
+def _notes(areas: tuple[Area, ...], acronyms: tuple[str, ...], scans: Scans, choices: Choices) -> dict[str, str]:
+    sums = [f"{area.structure.acronym} = {' + '.join(area.regions)}" for area in areas if len(area.regions) > 1]
     units = {area.structure.acronym for area in areas}
     others = [acronym for acronym in acronyms if acronym not in units]
     lengths = sorted({len(timeseries) for timeseries in scans.values()})

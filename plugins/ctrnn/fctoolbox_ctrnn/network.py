@@ -150,9 +150,7 @@ class CTRNN:
         return replace(self, silent=tuple(silenced), **lesioned)
 
 
-def initial_network(
-    n_units: int, n_inputs: int, n_outputs: int, *, alpha: float, rng: np.random.Generator
-) -> CTRNN:
+def initial_network(n_units: int, n_inputs: int, n_outputs: int, *, alpha: float, rng: np.random.Generator) -> CTRNN:
     """A network before training, as PyTorch's linear layers start: uniform in ±1 / sqrt(number of senders).
 
     Values are rounded to float32, in which training goes on.

@@ -97,9 +97,7 @@ def load(
     if not columns:
         raise InputError(f"task '{task}' has no input but the fixation cue; use inputs='all'")
     if not trained:
-        return _system(
-            recipe, recipe.start(), columns, n_trials, state="untrained", training="none: initial weights"
-        )
+        return _system(recipe, recipe.start(), columns, n_trials, state="untrained", training="none: initial weights")
     checkpoint = trained_network(recipe, steps=steps)
     settings, last = recipe.training, checkpoint.curve[-1]
     training = (
@@ -153,9 +151,7 @@ def variables(task: "Task", trials: "Trials", outputs: Floats) -> dict[str, Floa
     constant: dict[str, Floats] = {"choice": one_hot[trials.choices(outputs)]}
     if trials.coherence is not None:
         constant["coherence"] = trials.coherence[:, None]
-    throughout = {
-        name: np.broadcast_to(values, (len(outputs), *values.shape)) for name, values in constant.items()
-    }
+    throughout = {name: np.broadcast_to(values, (len(outputs), *values.shape)) for name, values in constant.items()}
     return {
         "stimulus": stimulus,
         "cumulative_evidence": evidence.cumsum(axis=0) * task.dt / 1000,

@@ -68,9 +68,7 @@ class PerceptualDecisionMaking(TrialEnv):
     def __init__(self, dt: int = 100, design: Design = DESIGN) -> None:
         super().__init__(dt=dt)
         self.design = design
-        self.timing = {
-            period: getattr(design, period) for period in ("fixation", "stimulus", "delay", "decision")
-        }
+        self.timing = {period: getattr(design, period) for period in ("fixation", "stimulus", "delay", "decision")}
         self.rewards = {"abort": -0.1, "correct": 1.0, "fail": 0.0}
         self.observation_space = neurogym.spaces.Box(
             -np.inf, np.inf, shape=(3,), dtype=np.float32, name={"fixation": 0, "stimulus": [1, 2]}

@@ -123,18 +123,14 @@ def advance(
         for step in range(checkpoint.step, checkpoint.step + training.evaluate_every):
             loss = _loss(parameters, trials_of_step(step), checkpoint.network.alpha)
             if not torch.isfinite(loss):
-                raise InputError(
-                    f"training diverged at step {step}: the loss is {loss.item()}; try another seed"
-                )
+                raise InputError(f"training diverged at step {step}: the loss is {loss.item()}; try another seed")
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(list(parameters.values()), training.largest_gradient)
             optimizer.step()
             losses.append(loss.item())
         with torch.no_grad():
-            outputs = _outputs(
-                parameters, torch.from_numpy(validation.inputs), checkpoint.network.alpha
-            ).numpy()
+            outputs = _outputs(parameters, torch.from_numpy(validation.inputs), checkpoint.network.alpha).numpy()
     look = Evaluation(step + 1, float(np.mean(losses)), float(validation.correct(outputs).mean()))
     trained: dict[str, Any] = {name: tensor.detach().numpy() for name, tensor in parameters.items()}
     return Checkpoint(
@@ -169,8 +165,7 @@ def _loss(parameters: Parameters, trials: Trials, alpha: float) -> torch.Tensor:
 
 def _tensors(network: CTRNN) -> Parameters:
     return {
-        name: torch.tensor(array, dtype=torch.float32, requires_grad=True)
-        for name, array in network.parameters.items()
+        name: torch.tensor(array, dtype=torch.float32, requires_grad=True) for name, array in network.parameters.items()
     }
 
 
@@ -181,8 +176,7 @@ def _adam(parameters: Parameters, checkpoint: Checkpoint, training: Training) ->
             k: {
                 "step": torch.tensor(float(checkpoint.step), dtype=torch.float32),
                 **{
-                    moment: torch.tensor(checkpoint.moments[f"{moment}_{name}"])
-                    for moment in ("exp_avg", "exp_avg_sq")
+                    moment: torch.tensor(checkpoint.moments[f"{moment}_{name}"]) for moment in ("exp_avg", "exp_avg_sq")
                 },
             }
             for k, name in enumerate(PARAMETERS)

@@ -102,9 +102,7 @@ class Trials:
 
     def correct(self, outputs: Floats) -> NDArray[np.bool_]:
         """(n_trials,) whether that choice is the target."""
-        chosen: NDArray[np.bool_] = (
-            self.choices(outputs) == self.targets[self.response_times, np.arange(self.n_trials)]
-        )
+        chosen: NDArray[np.bool_] = self.choices(outputs) == self.targets[self.response_times, np.arange(self.n_trials)]
         return chosen
 
     def end_to_end(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -131,13 +129,9 @@ def read_task(name: str, dt: int) -> Task:
     environment = _environment(name, dt).unwrapped
     observed, actions = environment.observation_space, environment.action_space
     if not isinstance(observed, gymnasium.spaces.Box) or len(observed.shape) != 1:
-        raise InputError(
-            f"task '{name}' presents {observed}; a network needs one number per input and time step"
-        )
+        raise InputError(f"task '{name}' presents {observed}; a network needs one number per input and time step")
     if not isinstance(actions, gymnasium.spaces.Discrete):
-        raise InputError(
-            f"task '{name}' asks for {actions}; ctrnn learns tasks with a few distinct responses only"
-        )
+        raise InputError(f"task '{name}' asks for {actions}; ctrnn learns tasks with a few distinct responses only")
     task = Task(name, dt, _columns(observed), int(actions.n), _timing(environment.timing))
     once, again = (draw_trials(task, 20, seed=(0,)) for _ in range(2))
     if not np.array_equal(once.inputs, again.inputs):

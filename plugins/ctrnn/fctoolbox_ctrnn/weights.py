@@ -158,9 +158,7 @@ def read_checkpoint(path: Path, recipe: Recipe) -> Checkpoint | None:
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error):
         intact = False
     if not intact:
-        warnings.warn(
-            f"{path} is half-written or altered; it is ignored, and the network trained anew", stacklevel=3
-        )
+        warnings.warn(f"{path} is half-written or altered; it is ignored, and the network trained anew", stacklevel=3)
         return None
     return checkpoint
 
@@ -179,8 +177,7 @@ def _write_checkpoint(path: Path, checkpoint: Checkpoint, recipe: Recipe) -> Non
             np.savez(temporary, **arrays, digest=np.array(_digest(arrays)))
     except OSError as error:
         raise InputError(
-            f"the network cannot be kept in {path.parent} ({error.strerror}); name another folder in "
-            "FCTOOLBOX_CACHE"
+            f"the network cannot be kept in {path.parent} ({error.strerror}); name another folder in FCTOOLBOX_CACHE"
         ) from error
 
 

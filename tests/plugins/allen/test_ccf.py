@@ -92,9 +92,7 @@ def test_an_odd_width_has_no_midline(tmp_path):
 
 @pytest.mark.parametrize("directions", [np.diag([25.0, 25.0, 10.0]), np.diag([-25.0, -25.0, -25.0])])
 def test_the_spacing_must_be_one(tmp_path, directions):
-    path = write_volume(
-        tmp_path / "a.nrrd", np.ones((4, 4, 4), np.uint32), **{"space directions": directions}
-    )
+    path = write_volume(tmp_path / "a.nrrd", np.ones((4, 4, 4), np.uint32), **{"space directions": directions})
     with pytest.raises(InputError, match="'space directions' must be one spacing in µm"):
         read_annotation(path)
 

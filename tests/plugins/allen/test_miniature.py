@@ -25,9 +25,7 @@ def sheet_names(path):
 
 
 def pickle_globals(path):
-    return {
-        argument for opcode, argument, _ in pickletools.genops(path.read_bytes()) if opcode.name == "GLOBAL"
-    }
+    return {argument for opcode, argument, _ in pickletools.genops(path.read_bytes()) if opcode.name == "GLOBAL"}
 
 
 def test_the_same_seed_writes_the_same_content(miniature, tmp_path):
@@ -48,11 +46,7 @@ def test_the_random_state_of_others_is_left_alone(tmp_path):
 
 def test_p_values_of_zero_weights_are_text(miniature):
     weights, p_values = sheet(miniature.weights, "W_ipsi"), sheet(miniature.weights, "PValue_ipsi")
-    pairs = [
-        pair
-        for w, p in zip(weights[1:], p_values[1:], strict=True)
-        for pair in zip(w[1:], p[1:], strict=True)
-    ]
+    pairs = [pair for w, p in zip(weights[1:], p_values[1:], strict=True) for pair in zip(w[1:], p[1:], strict=True)]
     assert all((p == "#NUM!") == (w == 0) for w, p in pairs)
     assert 0.2 < np.mean([p == "#NUM!" for _, p in pairs]) < 0.8
 

@@ -85,9 +85,7 @@ def test_rows_and_columns_must_name_the_same_regions(tmp_path):
 
 def test_p_values_must_name_the_same_regions(tmp_path):
     turned = ("C", "B", "A")
-    path = write_book(
-        tmp_path / "s4.xlsx", W_ipsi=square(FROM_ROW), PValue_ipsi=square(P_VALUES, turned, turned)
-    )
+    path = write_book(tmp_path / "s4.xlsx", W_ipsi=square(FROM_ROW), PValue_ipsi=square(P_VALUES, turned, turned))
     assert read_connectome(path).regions == REGIONS
     with pytest.raises(InputError, match="W_ipsi and PValue_ipsi name different regions"):
         read_connectome(path, p_value=0.05)
@@ -135,9 +133,7 @@ def test_a_division_is_cut_to_the_connectome():
 @pytest.mark.parametrize("name", ["thalamus", "Talamus"])
 def test_an_unknown_division_is_answered_with_a_suggestion(divisions_table, name):
     connectome = Connectome(REGIONS, np.zeros((3, 3)))
-    with pytest.raises(
-        InputError, match=r"sources is '.*Did you mean 'Thalamus'\? There are: Pons, Thalamus\."
-    ):
+    with pytest.raises(InputError, match=r"sources is '.*Did you mean 'Thalamus'\? There are: Pons, Thalamus\."):
         find_division(read_divisions(divisions_table), name, connectome)
 
 
@@ -149,9 +145,7 @@ def test_a_table_without_its_columns_is_refused(tmp_path):
 
 def biology(connectome, divisions):
     """Input of the cortex from the caudoputamen, and of the caudoputamen from the cortex."""
-    cortex = [
-        connectome.regions.index(area) for area in find_division(divisions, "Isocortex", connectome).regions
-    ]
+    cortex = [connectome.regions.index(area) for area in find_division(divisions, "Isocortex", connectome).regions]
     caudoputamen = connectome.regions.index("CP")
     return connectome.weights[cortex, caudoputamen].sum(), connectome.weights[caudoputamen, cortex].sum()
 

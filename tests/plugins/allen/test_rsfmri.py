@@ -69,9 +69,7 @@ def test_the_number_of_regions_is_checked(write, shape, rng):
 def test_a_missing_repetition_means_another_order(write, rng):
     scan = make_scan(rng)
     scan[:, 40] = rng.standard_normal(40)
-    with pytest.raises(
-        InputError, match=r"columns 39 \(ACA left\) and 40 \(ACA left\).*not in the expected order"
-    ):
+    with pytest.raises(InputError, match=r"columns 39 \(ACA left\) and 40 \(ACA left\).*not in the expected order"):
         read_scans(write({"1": scan}))
 
 

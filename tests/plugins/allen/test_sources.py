@@ -85,9 +85,7 @@ def test_the_miniature_stands_in_for_the_real_thing():
     assert {name: offered[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"hemisphere": "right", "scan": 2}, {"sources": "Striatum", "seed": 4}]
-)
+@pytest.mark.parametrize("options", [{}, {"hemisphere": "right", "scan": 2}, {"sources": "Striatum", "seed": 4}])
 def test_the_miniature_keeps_the_contract(options):
     assert check_source(SOURCES["mouse-mini"], **options)
 
@@ -137,9 +135,7 @@ def test_every_division_loads(sources, read):
 
 def test_areas_without_any_input_are_dropped_by_the_analysis_and_named(read):
     system = read(sources="Olfactory Areas")
-    without = [
-        unit for unit, row in zip(system.units, system.projection.weights, strict=True) if not row.any()
-    ]
+    without = [unit for unit, row in zip(system.units, system.projection.weights, strict=True) if not row.any()]
     assert len(without) >= 8
     assert [each.unit for each in analysed(system).dropped] == without
 
@@ -163,9 +159,7 @@ def test_hemispheres_share_the_projection_and_differ_in_activity(mini, read):
 
 def test_one_scan_is_part_of_all(mini, read):
     one = read(scan=3)
-    np.testing.assert_array_equal(
-        one.activity.timeseries, mini.activity.timeseries[mini.activity.trials == 3]
-    )
+    np.testing.assert_array_equal(one.activity.timeseries, mini.activity.timeseries[mini.activity.trials == 3])
     assert set(one.activity.trials) == {3}
     np.testing.assert_allclose(one.activity.connectivity, np.corrcoef(one.activity.timeseries.T))
 
@@ -218,13 +212,9 @@ def test_the_connectivity_is_the_derived_one(real, derived):
 
 @pytest.mark.mirror
 def test_positions_are_the_derived_ones(real, derived):
-    lines = [
-        line.split(",") for line in derived("mouse_oh213_centroids_ccf25_um.csv").read_text().splitlines()[1:]
-    ]
+    lines = [line.split(",") for line in derived("mouse_oh213_centroids_ccf25_um.csv").read_text().splitlines()[1:]]
     for side, system in {"z<228": real, "z>=228": load_regional(hemisphere="right")}.items():
-        centroids = {
-            acronym: [float(x) for x in um] for acronym, half, _, *um in lines if half == side and um[0]
-        }
+        centroids = {acronym: [float(x) for x in um] for acronym, half, _, *um in lines if half == side and um[0]}
         for unit, position in zip(system.units, system.geometry.positions, strict=True):
             if unit in centroids:  # the others are sums of parts
                 np.testing.assert_allclose(1000 * position, centroids[unit], atol=0.06)
@@ -283,9 +273,7 @@ def test_thalamus_explains_more_than_any_other_division_outside_the_cortex(real,
 )
 def test_divisions_that_leave_areas_without_input(real, sources, without):
     system = load_regional(sources=sources)
-    assert [
-        unit for unit, row in zip(system.units, system.projection.weights, strict=True) if not row.any()
-    ] == without
+    assert [unit for unit, row in zip(system.units, system.projection.weights, strict=True) if not row.any()] == without
     assert [each.unit for each in analysed(system).dropped] == without
 
 

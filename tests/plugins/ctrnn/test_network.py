@@ -94,9 +94,7 @@ def test_lesions_add_up_and_leave_the_network_as_it_was(rng):
     assert net.lesion([]).silent == ()
     for name in PARAMETERS:
         np.testing.assert_array_equal(getattr(net, name), before[name])
-        np.testing.assert_array_equal(
-            getattr(net.lesion([1, 3]), name), getattr(net.lesion([3]).lesion([1]), name)
-        )
+        np.testing.assert_array_equal(getattr(net.lesion([1, 3]), name), getattr(net.lesion([3]).lesion([1]), name))
 
 
 @pytest.mark.parametrize(
@@ -127,13 +125,9 @@ def test_a_network_checks_itself(rng):
     net = network(rng)
     assert not any(array.flags.writeable for array in net.parameters.values())
     parts = dict(net.parameters)
-    with pytest.raises(
-        InputError, match=r"w_rec has shape \(6, 5\), but it must be \(n_units = 6, n_units = 6\)"
-    ):
+    with pytest.raises(InputError, match=r"w_rec has shape \(6, 5\), but it must be \(n_units = 6, n_units = 6\)"):
         CTRNN(**{**parts, "w_rec": net.w_rec[:, :5]}, alpha=0.2)
-    with pytest.raises(
-        InputError, match=r"w_out has shape \(6, 2\), but it must be \(n_outputs = 6, n_units = 6\)"
-    ):
+    with pytest.raises(InputError, match=r"w_out has shape \(6, 2\), but it must be \(n_outputs = 6, n_units = 6\)"):
         CTRNN(**{**parts, "w_out": net.w_out.T}, alpha=0.2)
     with pytest.raises(InputError, match="b_rec has values that are not finite"):
         CTRNN(**{**parts, "b_rec": np.full(6, np.nan)}, alpha=0.2)

@@ -40,17 +40,13 @@ def test_the_default_task_is_ours():
 
 
 def test_it_solves_the_task_on_fresh_trials(trained):
-    choice, target, coherence = (
-        trained.activity.variables[name] for name in ("choice", "target", "coherence")
-    )
+    choice, target, coherence = (trained.activity.variables[name] for name in ("choice", "target", "coherence"))
     last = np.flatnonzero(np.diff(trained.activity.trials, append=-1))
     right = (choice[last] * target[last]).sum(axis=1)
     coherent = coherence[last, 0] > 0
     assert len(last) == 60
     assert right[coherent].mean() >= 0.9
-    assert trained.provenance.notes["Accuracy on fresh trials"].startswith(
-        f"{right[coherent].mean():.3f} of coherent"
-    )
+    assert trained.provenance.notes["Accuracy on fresh trials"].startswith(f"{right[coherent].mean():.3f} of coherent")
 
 
 def test_the_system_says_what_it_is(trained, untrained):
@@ -95,9 +91,7 @@ def test_inputs_that_enter_the_cosine_are_an_option_and_are_recorded(trained):
 
 def test_variables_by_hand():
     # Two trials of 3 and 2 steps of 100 ms; outputs favour response 2, then 1.
-    inputs = np.array(
-        [[[1, 0.5, 0.25], [1, 0, 1]], [[1, 0.5, 0.75], [0, 1, 0]], [[0, 0, 0], [0, 0, 0]]], dtype=float
-    )
+    inputs = np.array([[[1, 0.5, 0.25], [1, 0, 1]], [[1, 0.5, 0.75], [0, 1, 0]], [[0, 0, 0], [0, 0, 0]]], dtype=float)
     trials = Trials(inputs, np.array([[0, 0], [0, 1], [2, -1]]), np.array([12.8, 0.0]))
     outputs = np.zeros((3, 2, 3))
     outputs[2, 0, 2] = outputs[1, 1, 1] = np.log(2)
@@ -134,9 +128,7 @@ def test_other_seeds_are_other_networks(untrained):
 
 
 def test_training_changes_the_network_but_not_its_trials(trained, untrained):
-    np.testing.assert_array_equal(
-        trained.activity.variables["stimulus"], untrained.activity.variables["stimulus"]
-    )
+    np.testing.assert_array_equal(trained.activity.variables["stimulus"], untrained.activity.variables["stimulus"])
     assert not np.array_equal(trained.projection.weights, untrained.projection.weights)
 
 
@@ -195,9 +187,7 @@ def test_bad_options(options, message):
 
 
 def test_failing_to_learn_is_an_error_with_the_learning_curve():
-    with pytest.raises(
-        InputError, match=r"has not solved 'fctoolbox/Perc(.|\n)*step +loss +accuracy\n +50 +0\.\d+"
-    ):
+    with pytest.raises(InputError, match=r"has not solved 'fctoolbox/Perc(.|\n)*step +loss +accuracy\n +50 +0\.\d+"):
         load(steps=50, **QUICK)
 
 

@@ -25,8 +25,7 @@ def batch(step):
 
 def tensors(network, *, grad=False):
     return {
-        name: torch.tensor(array, dtype=torch.float32, requires_grad=grad)
-        for name, array in network.parameters.items()
+        name: torch.tensor(array, dtype=torch.float32, requires_grad=grad) for name, array in network.parameters.items()
     }
 
 
@@ -58,9 +57,7 @@ def reference(net, n_steps, training):
     for step in range(n_steps):
         trials = batch(step)
         state, loss = torch.zeros(trials.n_trials, n_units), 0.0
-        for now, target in zip(
-            torch.from_numpy(trials.inputs), torch.from_numpy(trials.targets), strict=True
-        ):
+        for now, target in zip(torch.from_numpy(trials.inputs), torch.from_numpy(trials.targets), strict=True):
             state = torch.relu((1 - alpha) * state + alpha * (given(now) + recurrent(state)))
             loss = loss + torch.nn.functional.cross_entropy(out(state), target) / len(trials.targets)
         optimizer.zero_grad()
@@ -69,9 +66,7 @@ def reference(net, n_steps, training):
         optimizer.step()
         losses.append(loss.item())
     return {
-        f"{k}_{n}": p.detach().numpy()
-        for n, q in layers.items()
-        for k, p in zip("wb", q.parameters(), strict=True)
+        f"{k}_{n}": p.detach().numpy() for n, q in layers.items() for k, p in zip("wb", q.parameters(), strict=True)
     }, losses
 
 
@@ -131,9 +126,7 @@ def test_the_number_of_threads_and_global_state_stay_as_they_were():
             assert not torch.is_grad_enabled()
         assert torch.get_num_threads() == 2
         torch.set_num_threads(1)
-        np.testing.assert_array_equal(
-            reached.network.w_rec, advance(start(), batch, batch(99), SHORT).network.w_rec
-        )
+        np.testing.assert_array_equal(reached.network.w_rec, advance(start(), batch, batch(99), SHORT).network.w_rec)
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(torch.get_rng_state(), random)

@@ -90,9 +90,7 @@ def test_failing_to_learn_shows_the_curve_and_what_to_change(recipe):
     assert header.split() == ["step", "loss", "accuracy"]
     assert [int(row.split()[0]) for row in rows] == [10, 20]
     assert all(0 < float(row.split()[1]) < 5 and 0 <= float(row.split()[2]) <= 1 for row in rows)
-    advice = (
-        "Raise steps (training goes on from where it is), or try another seed (now 1), more n_units (now 20)"
-    )
+    advice = "Raise steps (training goes on from where it is), or try another seed (now 1), more n_units (now 20)"
     assert advice in message
 
 
@@ -147,9 +145,7 @@ def test_a_file_that_is_not_as_written_is_trained_anew(recipe, damage):
     learned = trained_network(recipe, steps=1000)
     path = cached_path(recipe)
     damage(path, path.read_bytes())
-    with pytest.warns(
-        UserWarning, match="half-written or altered; it is ignored, and the network trained anew"
-    ):
+    with pytest.warns(UserWarning, match="half-written or altered; it is ignored, and the network trained anew"):
         same(trained_network(recipe, steps=1000), learned)
     same(read_checkpoint(path, recipe), learned)
 
@@ -220,9 +216,7 @@ def test_validation_leaves_out_trials_without_coherence():
 def test_a_folder_that_cannot_be_written_to(recipe, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path / "file"))
-    with pytest.raises(
-        InputError, match=r"the network cannot be kept in .*; name another folder in FCTOOLBOX_CACHE"
-    ):
+    with pytest.raises(InputError, match=r"the network cannot be kept in .*; name another folder in FCTOOLBOX_CACHE"):
         trained_network(recipe, steps=1000)
 
 
