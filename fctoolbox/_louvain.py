@@ -7,7 +7,14 @@ from numba import njit
 GAIN_TOLERANCE = 1e-10
 
 
-@njit(cache=True, nogil=True)
+def _compiled(function):  # type: ignore[no-untyped-def]
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder that the compiled code could be kept in: it is compiled anew in each process
+        return njit(nogil=True)(function)
+
+
+@_compiled
 def move_nodes(quality, labels, order):  # type: ignore[no-untyped-def]
     """Visit each node once and move it where Q gains most; `labels` is changed in place.
 

@@ -1,4 +1,7 @@
 import itertools
+import os
+import subprocess
+import sys
 import warnings
 
 import networkx
@@ -233,3 +236,12 @@ def test_bad_labels_and_settings():
             modularity(matrix, [0, 0, 1, 1, 1], resolution=resolution)
         with pytest.raises(InputError, match="0 or more"):
             detect_communities(matrix, resolution=resolution)
+
+
+def test_without_a_folder_for_compiled_code(tmp_path):
+    # A cluster's read-only installation and home: the loop is compiled in memory instead.
+    (tmp_path / "file").write_text("")
+    code = "import numpy, fctoolbox; print(fctoolbox.detect_communities(1 - numpy.eye(4), n_restarts=1, rng=0).n)"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "file" / "folder")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("1", 0), done.stderr
