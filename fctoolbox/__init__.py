@@ -1,4 +1,4 @@
-"""fctoolbox: do input projections explain the modules of functional connectivity?
+"""fctoolbox: do units with similar input projections work together?
 
 >>> import fctoolbox as fct
 >>> system = fct.load("toy")

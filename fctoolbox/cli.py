@@ -14,7 +14,7 @@ import click
 
 from fctoolbox.errors import DataUnavailable, InputError, PluginError, listed, suggestion
 from fctoolbox.plugins import GROUP, Source, discover, find_source, installed, load_source
-from fctoolbox.system import RecurrentSystem
+from fctoolbox.system import RecurrentSystem, options_in_words
 
 if TYPE_CHECKING:
     from fctoolbox.origin import OriginReport
@@ -25,7 +25,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 @click.group(context_settings=_CONTEXT)
 @click.version_option(package_name="fctoolbox")
 def cli() -> None:
-    """Do input projections explain the modules of functional connectivity?
+    """Do units with similar input projections work together?
 
     Start with: fctoolbox sources, then fctoolbox run SOURCE --out DIR.
     """
@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. Run the same command again to go on from what is cached.", err=True)
+        click.echo(
+            "Interrupted. Downloads and the training of networks go on from here when it is run again.", err=True
+        )
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -176,9 +178,10 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
     """The same analysis of several SOURCES side by side, on one page."""
     from fctoolbox.report import save_comparison
 
-    if len(set(sources)) < len(sources):
+    if twice := [name for name in dict.fromkeys(sources) if sources.count(name) > 1]:
         raise InputError(
-            f"a source can be compared once; these repeat: {listed([s for s in set(sources) if sources.count(s) > 1])}"
+            f"a source can be compared once, and these repeat: {listed(twice)}. To see one source with different "
+            "options, run each on its own: fctoolbox run"
         )
     _writable(out)
     chosen = [find_source(name) for name in sources]
@@ -200,9 +203,14 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
                 f"Warning: {error}\nRunning the SYNTHETIC miniature '{source.miniature}' instead of '{source.name}'.",
                 err=True,
             )
+            if source.miniature in sources:
+                raise InputError(
+                    f"'{source.name}' cannot be had, and its miniature '{source.miniature}' is compared already; "
+                    f"leave '{source.name}' out"
+                ) from error
             system = load_source(find_source(source.miniature))
-        asked += [system.name.split()[0]]
-        asked += [f"-o{system.name.split()[0]}:{option}" for option in _options_of(system) if option != "-o"]
+        loaded = system.provenance.source
+        asked += [loaded, *_options_of(system, loaded)]
         reports.append(_analyse(system, **settings))
     command = shlex.join([*asked, *_settings(settings, out)])
     page = save_comparison(reports, out, command=command)
@@ -246,7 +254,7 @@ def sources(as_json: bool) -> None:
     width = max((len(name) for name in found), default=0)
     for name, source in found.items():
         click.echo(f"{name:<{width}}  {source.summary}")
-        options = "  ".join(f"{key}={_spelt(value)}" for key, value in source.options.items())
+        options = "  ".join(options_in_words(source.options))
         if options:
             click.echo(click.wrap_text(options, 110, " " * (width + 4), " " * (width + 4)))
 
@@ -359,15 +367,9 @@ def _described(source: Source) -> dict[str, Any]:
     }
 
 
-def _spelt(value: Any) -> str:
-    """An option's value as the command line writes it."""
-    return (
-        {True: "true", False: "false", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
-    )
-
-
-def _options_of(system: RecurrentSystem) -> list[str]:
-    return [part for name, value in system.provenance.options.items() for part in ("-o", f"{name}={_spelt(value)}")]
+def _options_of(system: RecurrentSystem, source: str = "") -> list[str]:
+    words = options_in_words(system.provenance.options)
+    return [part for word in words for part in ("-o", f"{source}:{word}" if source else word)]
 
 
 def _settings(settings: Mapping[str, Any], out: Path) -> list[str]:
@@ -381,10 +383,10 @@ def _parsed_by_source(sources: Sequence[Source], options: Sequence[str]) -> dict
     given: dict[str, list[str]] = {source.name: [] for source in sources}
     for option in options:
         name, colon, rest = option.partition(":")
-        if not colon or name not in given:
-            raise InputError(
-                f"-o {option}: with several sources, write SOURCE:KEY=VALUE.{suggestion(name, list(given))}"
-            )
+        if not colon or "=" in name:
+            raise InputError(f"-o {option}: with several sources, write SOURCE:KEY=VALUE")
+        if name not in given:
+            raise InputError(f"-o {option}: '{name}' is not compared here.{suggestion(name, list(given))}")
         given[name].append(rest)
     return {source.name: _parsed(source, given[source.name]) for source in sources}
 
@@ -403,6 +405,8 @@ def _parsed(source: Source, options: Sequence[str]) -> dict[str, Any]:
                 f"source '{source.name}' has no option '{key}'.{suggestion(key, list(known))} "
                 f"It has: {', '.join(known) or 'none'}."
             )
+        if key in parsed:
+            raise InputError(f"-o {option}: option '{key}' was given before; give it once")
         parsed[key] = _typed(text.strip(), known[key], key)
     return parsed
 

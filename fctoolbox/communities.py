@@ -15,7 +15,7 @@ _KICKS = 10
 Labels = NDArray[np.intp]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Communities:
     """The best partition found.
 
@@ -35,6 +35,9 @@ class Communities:
     q: float
     restart_q: NDArray[np.float64]
     converged: bool
+
+    def __repr__(self) -> str:
+        return f"<Communities: {self.n}, of {self.sizes} units, q = {self.q:.4f}>"
 
     @property
     def n(self) -> int:

@@ -111,8 +111,9 @@ def fetch(file: DataFile) -> Path:
         )
     # requests' errors are OSErrors; pooch reports a wrong hash as ValueError
     except (OSError, ValueError) as error:
+        mirror = os.environ.get("FCTOOLBOX_MIRROR") or "not set"
         raise DataUnavailable(
-            f"{file.name} is in neither the mirror (FCTOOLBOX_MIRROR={os.environ.get('FCTOOLBOX_MIRROR', 'not set')}) "
+            f"{file.name} is in neither the mirror (FCTOOLBOX_MIRROR={mirror}) "
             f"nor the cache ({target.parent}), and could not be downloaded from {file.url}: {_brief(error)}. "
             "Put a copy into a folder of your own and name that folder in FCTOOLBOX_MIRROR."
         ) from error

@@ -94,7 +94,10 @@ def read_system(
     if "timeseries" in tables:  # units along axis 0, like everywhere else, until all are matched
         _refuse_connectivity(tables["timeseries"])
         tables["timeseries"] = tables["timeseries"].transposed
-    matched, units, notes = _match(tables, common=common)
+    _refuse_transposed(tables)
+    units, notes = (_shared_units if common else _equal_units)(tables)
+    matched = {what: _in_order(table, what, units) for what, table in tables.items()}
+    named = dict.fromkeys(name for table in tables.values() for name in table.rows or ())
     inputs = tables["projection"].columns or ()
     geometry = None
     if "positions" in matched or "distances" in matched:
@@ -120,6 +123,7 @@ def read_system(
             license="not stated",
             files=tuple(dict.fromkeys(files)),  # one file may hold several of the matrices
             notes=notes,
+            left_out={name: "not in all files" for name in named if name not in units},
         ),
     )
 
@@ -221,41 +225,34 @@ def _order(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return [index[name] for name in wanted]
 
 
-def _match(tables: dict[str, Table], *, common: bool) -> tuple[dict[str, Floats], tuple[str, ...], dict[str, str]]:
-    """Each table's values with its rows in one order of units, that order, and notes on how they were matched."""
-    _refuse_transposed(tables)
+def _equal_units(tables: dict[str, Table]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The units, which all files must share, and notes on how they were matched."""
     named = {what: table.rows for what, table in tables.items() if table.rows is not None}
-    paths = {what: table.path for what, table in tables.items()}
+    _refuse_disagreement(named, {what: table.path for what, table in tables.items()})
+    units = next(iter(named.values()), tuple(f"unit-{i}" for i in range(len(tables["projection"].values))))
+    for what, table in tables.items():
+        if len(table.values) != len(units):
+            raise InputError(
+                f"{table.path}: the {what} has {len(table.values)} units, but {len(units)} were expected "
+                f"({_sizes(tables)}). Without names in every file, units are matched by position."
+            )
     unnamed = [what for what in tables if what not in named]
-    if common:
-        if unnamed:
-            files = listed(paths[what] for what in unnamed)
-            raise InputError(f"--common needs the names of the units in every file, but there are none in {files}")
-        units, notes = _shared_units(named)
-    else:
-        _refuse_disagreement(named, paths)
-        n_units = len(tables["projection"].values)
-        units = next(iter(named.values()), tuple(f"unit-{i}" for i in range(n_units)))
-        notes = {"Units matched by position": f"{listed(unnamed)} without names"} if unnamed else {}
-        for what, table in tables.items():
-            if len(table.values) != len(units):
-                raise InputError(
-                    f"{table.path}: the {what} has {len(table.values)} units, but {len(units)} were expected "
-                    f"({_sizes(tables)}). Without names in every file, units are matched by position."
-                )
-    return {what: _in_order(table, what, units) for what, table in tables.items()}, units, notes
+    return units, {"Units matched by position": f"{listed(unnamed)} without names"} if unnamed else {}
 
 
-def _shared_units(named: dict[str, tuple[str, ...]]) -> tuple[tuple[str, ...], dict[str, str]]:
-    first, *others = named.values()
+def _shared_units(tables: dict[str, Table]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The units that all files have, and no notes."""
+    unnamed = [str(table.path) for table in tables.values() if table.rows is None]
+    if unnamed:
+        raise InputError(
+            f"--common needs the names of the units in every file, but there are none in {listed(unnamed)}"
+        )
+    first, *others = (table.rows or () for table in tables.values())
     shared = set(first).intersection(*others)
     if not shared:
-        compared = "; ".join(f"{what}: {listed(names, most=4)}" for what, names in named.items())
+        compared = "; ".join(f"{what}: {listed(table.rows or (), most=4)}" for what, table in tables.items())
         raise InputError(f"the files have no unit in common; {compared}")
-    left_out = dict.fromkeys(name for names in named.values() for name in names if name not in shared)
-    text = f"{len(left_out)}: {listed(left_out, most=40)}"
-    notes = {"Units not in all files, left out": text} if left_out else {}
-    return tuple(name for name in first if name in shared), notes
+    return tuple(name for name in first if name in shared), {}
 
 
 def _in_order(table: Table, what: str, units: tuple[str, ...]) -> Floats:

@@ -1,8 +1,7 @@
-"""The main method: do the input projections of a system explain the modules of its functional connectivity?"""
+"""The main method: do units with similar input projections work together, and do their modules fit?"""
 
 import importlib.metadata
 import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ class InducedModularity:
     nulls: tuple[NullTest, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OriginReport:
     """What `analyse_origin` found, and everything needed to say how.
 
@@ -63,6 +62,7 @@ class OriginReport:
     system : RecurrentSystem
         As analysed: without the dropped units.
     dropped : sequence of Dropped
+        Units without input, constant units, and those that the source or the reader had left out before.
     similarity, connectivity : (n_units, n_units) arrays
         Cosine similarity of the input projections; functional connectivity as Pearson r.
     communities : Communities
@@ -123,7 +123,7 @@ class OriginReport:
                 "nulls": [null.to_dict() for null in self.induced.nulls],
             },
             "provenance": {
-                "versions": versions(),
+                "versions": versions(self),
                 "files": [{"name": file.name, "sha256": file.sha256} for file in provenance.files],
                 "rng": self.rng,
                 "command": command or self.call,
@@ -133,14 +133,34 @@ class OriginReport:
 
     def sentence(self) -> str:
         """The answer in a sentence, with its numbers."""
-        n = self.communities.n
+        relationship, n = self.relationship, self.communities.n
+        answer = (
+            f"In {self.system.name}, similarity of input projections and functional connectivity are correlated at "
+            f"r = {relationship.pearson_r:.3f} (Spearman ρ = {relationship.spearman_rho:.3f}) over "
+            f"{self.system.n_units} units; "
+        )
+        if n == 1:
+            return (
+                answer + "the input projections form a single module, so there are none to impose on the connectivity."
+            )
+        nulls = "; ".join(_in_words(test) for test in self.induced.nulls)
+        return answer + (
+            f"the {n} modules found on the input projections alone, imposed on functional connectivity, reach an "
+            f"induced Q* of {self.induced.q:.3f} ({nulls}), against {self.induced.q_best:.3f} for the best partition "
+            "of functional connectivity itself."
+        )
+
+    def caution(self) -> str:
+        """What these p-values cannot say; stands beside the answer wherever it is shown."""
+        names = (
+            " Surrogates of labels depend on how the modules are numbered."
+            if any(test.model == "variogram" for test in self.induced.nulls)
+            else ""
+        )
         return (
-            f"In {self.system.name}, similarity of input projections and functional connectivity go together with "
-            f"r = {self.relationship.pearson_r:.3f} (Spearman ρ = {self.relationship.spearman_rho:.3f}) over "
-            f"{self.system.n_units} units; the {n} module{'s' * (n > 1)} found on the input projections alone, imposed "
-            f"on functional connectivity, {'reach' if n > 1 else 'reaches'} an induced Q* of {self.induced.q:.3f}"
-            f"{''.join(_in_words(test) for test in self.induced.nulls)}, against {self.induced.q_best:.3f} "
-            "for the best partition of functional connectivity itself."
+            "What p cannot say here: neighbouring units share inputs and activity for many reasons, and these nulls "
+            "do not keep modules in one piece, so that compact modules beat them whether inputs matter or not. Read "
+            "r, and the induced Q* beside the best one, as the size of an association and not as its cause." + names
         )
 
     def save(self, folder: str | Path, *, command: str = "") -> Path:
@@ -148,6 +168,12 @@ class OriginReport:
         from fctoolbox.report import save_report
 
         return save_report(self, Path(folder), command=command)
+
+    def __repr__(self) -> str:
+        return (
+            f"<OriginReport of {self.system.name!r}: r = {self.relationship.pearson_r:.3f}, "
+            f"{self.communities.n} modules, induced Q* = {self.induced.q:.3f}>"
+        )
 
     def _repr_html_(self) -> str:
         tests = "".join(
@@ -159,25 +185,25 @@ class OriginReport:
             )
             for test in nulls
         )
-        dropped = f"<p>{len(self.dropped)} units left out: {escape(listed([each.unit for each in self.dropped]))}.</p>"
+        n = len(self.dropped)
+        names = escape(listed([each.unit for each in self.dropped]))
+        dropped = f"<p>{n} unit{'s' * (n > 1)} left out: {names}.</p>" if n else ""
         return (
-            f"<p><b>{escape(self.system.name)}</b></p><p>{escape(self.sentence())}</p>{dropped if self.dropped else ''}"
+            f"<p><b>{escape(self.system.name)}</b></p><p>{escape(self.sentence())}</p>"
+            f"<p><i>{escape(self.caution())}</i></p>{dropped}"
             "<table><tr><th>statistic</th><th>observed</th><th>null</th><th>null mean ± sd</th><th>p</th></tr>"
             f"{tests}</table>"
         )
 
 
 def _in_words(test: NullTest) -> str:
-    # What a null tests is said in full: "chance" would promise more than a permutation can.
+    # What a null does is said in full: "chance" would promise more than a permutation can.
     arrangement = {
         "permutation": "the same modules placed on units at random",
         "variogram": "variogram surrogates of the module labels",
     }[test.model]
-    if 1 / (1 + test.n) > 0.05:
-        verdict = f"too few nulls to compare it with {arrangement}"
-    else:
-        verdict = f"{'more' if test.p_value <= 0.05 else 'not more'} than {arrangement}"
-    return f", {verdict} ({test.mean:.3f} ± {test.sd:.3f}, n = {test.n:,}, p = {test.p_value:.2g})"
+    floor = ", the smallest possible" if test.p_value <= 1 / (1 + test.n) else ""
+    return f"{arrangement}: {test.mean:.3f} ± {test.sd:.3f}, p = {test.p_value:.2g} of {test.n:,} nulls{floor}"
 
 
 def analyse_origin(
@@ -191,7 +217,7 @@ def analyse_origin(
     rng: int | np.random.Generator | None = None,
     n_jobs: int = 1,
 ) -> OriginReport:
-    """Ask whether the input projections of a system explain the modules of its functional connectivity.
+    """Ask whether units with similar input projections work together, and whether the modules of the one fit the other.
 
     1. Units without input have no direction, and constant units no correlation: they are left out, named.
     2. Cosine similarity of the rows of the input projection; functional connectivity as Pearson r.
@@ -288,26 +314,26 @@ def analyse_origin(
                 "n_nulls": n_nulls,
                 "n_restarts": n_restarts,
                 "resolution": resolution,
-                "rng": seed,
+                "constant_units": constant_units,
+                "rng": int(seed) if seed.isdigit() else None,
             },
         ),
         seconds=time.perf_counter() - started,
     )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, fctoolbox with its plugins, and the libraries that took part."""
-    names = ["fctoolbox", "numpy", "scipy", "numba"]
-    names += [name for name in ("torch", "neurogym", "nibabel", "brainsmash") if name in sys.modules]
-    names += [
-        each.metadata["Name"]
-        for each in importlib.metadata.distributions()
-        if each.metadata["Name"].startswith("fctoolbox-")
-    ]
-    found = {"python": platform.python_version()}
-    for name in dict.fromkeys(names):
-        found[name] = importlib.metadata.version(name)
-    return found
+def versions(report: OriginReport) -> dict[str, str]:
+    """Versions of Python, fctoolbox, and the distributions that took part in this report."""
+    names = ["fctoolbox", "numpy", "scipy", "numba", *report.system.provenance.packages]
+    names += ["brainsmash"] if any(test.model == "variogram" for test in report.induced.nulls) else []
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _null_names(null: str | Sequence[str]) -> tuple[str, ...]:
@@ -347,8 +373,8 @@ def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tupl
             f"only {len(kept)} of the {system.n_units} units of {system.name!r} receive input and vary; "
             f"at least {_MIN_UNITS} are needed. Left out: {left_out}"
         )
-    dropped = tuple(Dropped(system.units[i], reasons[i]) for i in sorted(reasons))
-    return system.select_units(kept), dropped
+    before = [Dropped(unit, reason) for unit, reason in system.provenance.left_out.items()]
+    return system.select_units(kept), (*before, *(Dropped(system.units[i], reasons[i]) for i in sorted(reasons)))
 
 
 def _relationship(similarity: Floats, connectivity: Floats) -> tuple[float, float]:
@@ -390,6 +416,8 @@ def _fc_scale(system: RecurrentSystem) -> str:
 
 
 def _call(system: RecurrentSystem, settings: Mapping[str, Any]) -> str:
+    """The call that repeats the report; a system made by hand stands in it as ``system``."""
+    source = system.provenance.source
     options = "".join(f", {name}={value!r}" for name, value in system.provenance.options.items())
-    shown = "".join(f", {name}={value!r}" for name, value in settings.items())
-    return f"analyse_origin(<{system.name}{options}>{shown})"
+    loaded = f'fct.load("{source}"{options})' if source else "system"
+    return f"fct.analyse_origin({loaded}{''.join(f', {name}={value!r}' for name, value in settings.items())})"

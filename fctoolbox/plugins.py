@@ -18,7 +18,7 @@ import pluggy
 
 from fctoolbox.data import DataFile
 from fctoolbox.errors import InputError, PluginError, listed, suggestion
-from fctoolbox.system import RecurrentSystem
+from fctoolbox.system import RecurrentSystem, options_in_words
 
 GROUP = "fctoolbox"
 API_VERSION = 1
@@ -51,6 +51,8 @@ class Source:
     synthetic : bool
     api_version : int
         Of fctoolbox's plugin interface that the plugin was written for.
+    distribution : str
+        What brings the source; filled in when it is found.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Source:
     miniature: str = ""
     synthetic: bool = False
     api_version: int = 1  # not API_VERSION: a plugin that does not say was written for the first
+    distribution: str = ""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -162,7 +165,9 @@ def discover(
             distribution.version if distribution else "",
         )
         try:
-            plugins.append(replace(plugin, sources=_sources(entry_point)))
+            name = distribution.name if distribution else ""
+            sources = tuple(replace(source, distribution=name) for source in _sources(entry_point))
+            plugins.append(replace(plugin, sources=sources))
         except MisspeltHook as error:
             if not tolerate_misspelt:
                 raise MisspeltHook(f"{plugin}: {error}. Correct it, or {plugin.remedy}") from error
@@ -231,7 +236,18 @@ def load_source(source: Source, **options: Any) -> RecurrentSystem:
         raise PluginError(f"source '{source.name}' handed over a {type(system).__name__}, not a RecurrentSystem")
     # The options kept are those that the source says it used; what it leaves out is filled in here.
     used = {**known, **options, **system.provenance.options}
-    return replace(system, provenance=replace(system.provenance, options=used))
+    chosen = {option: value for option, value in used.items() if option not in known or value != known[option]}
+    packages = tuple(dict.fromkeys(filter(None, (source.distribution, *system.provenance.packages))))
+    provenance = replace(system.provenance, options=used, source=source.name, packages=packages)
+    return replace(system, name=_with_options(system.name, chosen), provenance=provenance)
+
+
+def _with_options(name: str, chosen: Mapping[str, Any]) -> str:
+    """The name, and the options that make this system another one than the source's default."""
+    words = ", ".join(options_in_words(chosen))
+    if not words:
+        return name
+    return f"{name[:-1]}; {words})" if name.endswith(")") else f"{name} ({words})"
 
 
 def _reason(error: BaseException) -> str:

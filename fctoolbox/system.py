@@ -353,6 +353,12 @@ class Provenance:
         Anything a reader must know: choices made while reading, accuracy of a trained network.
     synthetic : bool
         Whether the data were made up; then the system's name says so too.
+    source : str
+        Name of the source that was loaded; empty for a system made by hand.
+    left_out : mapping of str to str
+        Units that the data have and the system has not, and why.
+    packages : sequence of str
+        Distributions that took part in making the system, beside the source's own; reports give their versions.
     """
 
     citation: str
@@ -362,10 +368,21 @@ class Provenance:
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
+    source: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         notes = {str(label): str(text) for label, text in self.notes.items()}
-        _set(self, files=tuple(self.files), options=dict(self.options), notes=notes)
+        left_out = {str(unit): str(reason) for unit, reason in self.left_out.items()}
+        _set(
+            self,
+            files=tuple(self.files),
+            options=dict(self.options),
+            notes=notes,
+            left_out=left_out,
+            packages=tuple(self.packages),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -469,7 +486,8 @@ class RecurrentSystem:
         if activity.connectivity is not None:
             does.append(f"functional connectivity ({activity.scale})")
         if activity.trials is not None:
-            does.append(f"{len(np.unique(activity.trials)):,} trials")
+            n_trials = len(np.unique(activity.trials))
+            does.append(f"{n_trials:,} trial{'s' * (n_trials > 1)}")
         if activity.variables:
             does.append("variables " + listed(activity.variables))
         where = [] if geometry is None else [f.name for f in fields(geometry) if getattr(geometry, f.name) is not None]
@@ -482,6 +500,7 @@ class RecurrentSystem:
             "Species": self.provenance.species or "not said",
             "Citation": self.provenance.citation,
             "License": self.provenance.license,
+            "Options": ", ".join(options_in_words(self.provenance.options)) or "none",
         }
         return facts | dict(self.provenance.notes)
 
@@ -494,6 +513,15 @@ class RecurrentSystem:
             for label, text in self.facts().items()
         )
         return f"<table><caption><b>{escape(self.name)}</b></caption>{rows}</table>"
+
+
+def options_in_words(options: Mapping[str, Any]) -> list[str]:
+    """``key=value`` for each option, as the command line writes it."""
+
+    def word(value: Any) -> str:
+        return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+    return [f"{name}={word(value)}" for name, value in options.items()]
 
 
 def _set(instance: object, **values: object) -> None:
@@ -646,6 +674,11 @@ def _connectivity(values: ArrayLike, scale: str) -> Floats:
                 f"connectivity reaches {largest:g}, but a Pearson r never exceeds 1. "
                 "If these are Fisher z values, say so with scale='fisher-z' (on the command line: --fisher-z)."
             )
+    elif (np.diagonal(connectivity) == 1).all():
+        raise InputError(
+            "connectivity was said to hold Fisher z, but its diagonal is 1 everywhere, as that of Pearson r is (the z "
+            "of 1 is infinite). If these are r, leave scale='fisher-z' out (on the command line: --fisher-z)."
+        )
     return connectivity
 
 

@@ -47,7 +47,7 @@ def test_run_on_a_source(tmp_path, capsys):
     assert call("run", "toy", "-o", "n_units=20", "-o", "planted=false", *QUICK, "--out", tmp_path / "o") == 0
     report = json.loads((tmp_path / "o/report.json").read_text(encoding="utf-8"))
     assert report["system"]["n_units"] == 20
-    assert report["system"]["name"] == "toy (synthetic, no communities)"
+    assert report["system"]["name"] == "toy (synthetic, no communities; planted=false, n_units=20)"
     # Every option is in the command, also those left at their defaults; and the command runs.
     command = report["provenance"]["command"]
     assert "-o n_units=20 -o n_inputs=40" in command
@@ -153,6 +153,8 @@ def test_bad_own_files_leave_with_2_and_one_sentence(own_files, tmp_path, capsys
         (["run", "toy", "--n-nulls", "0", "--out", "o"], "Invalid value for '--n-nulls'"),
         (["compare", "toy", "toy", "--out", "o"], "these repeat: toy"),
         (["compare", "toy", "-o", "seed=1", "--out", "o"], "SOURCE:KEY=VALUE"),
+        (["compare", "toy", "-o", "tyo:seed=1", "--out", "o"], "'tyo' is not compared here. Did you mean 'toy'?"),
+        (["run", "toy", "-o", "seed=1", "-o", "seed=2", "--out", "o"], "'seed' was given before"),
         (["induced-q", "--connectivity", "no.csv", "--labels", "no.csv"], "there is no file no.csv"),
         (["nonsense"], "No such command"),
     ],
@@ -239,6 +241,11 @@ def test_the_miniature_is_announced_as_synthetic(far_source, tmp_path, capsys):
     assert "SYNTHETIC miniature 'toy' instead of 'far'" in captured.err
     assert "toy (synthetic" in captured.out
     assert "Synthetic, made up by a program" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_miniature_is_not_compared_with_itself(far_source, tmp_path, capsys):
+    assert call("compare", "toy", "far", "--or-miniature", *QUICK, "--out", tmp_path) == 2
+    assert "its miniature 'toy' is compared already" in capsys.readouterr().err
 
 
 def test_fetch_says_what_is_missing(far_source, capsys):

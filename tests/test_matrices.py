@@ -244,7 +244,7 @@ def test_what_the_files_share(own, activity):
     changes["projection"] = values[::-1], units[::-1], columns  # the order that is kept
     system = own(changes=changes, common=True)
     assert system.units == ("SSp-n", "MOp", "VISp")
-    assert system.provenance.notes == {"Units not in all files, left out": "4: FRP, VISl, ACA, V2"}
+    assert system.provenance.left_out == dict.fromkeys(["FRP", "VISl", "ACA", "V2"], "not in all files")
     same(system, own(activity, "positions").select_units([3, 2, 0]))
 
 

@@ -144,19 +144,50 @@ def test_the_keys_of_report_json_are_those_of_schema_1(toy):
 
 
 def test_the_call_holds_the_options_of_the_source(toy):
-    assert "n_inputs=12" in quick(toy).call
-    assert "rng='0'" in quick(toy).call
+    report = quick(toy)
+    again = eval(report.call, {"fct": fct})
+    assert again.relationship.pearson_r == report.relationship.pearson_r
+    assert again.induced.nulls[0].to_dict() == report.induced.nulls[0].to_dict()
+    assert again.call == report.call
 
 
 def test_the_sentence_says_what_the_numbers_say(toy):
-    expected = r"induced Q\* of 0\.\d{3}, more than the same modules placed on units at random \(-?0\.\d{3} ±"
+    expected = (
+        r"induced Q\* of 0\.\d{3} \(the same modules placed on units at random: -?0\.\d{3} ± 0\.\d{3}, "
+        r"p = 0\.05 of 19 nulls, the smallest possible\), against 0\.\d{3} for the best"
+    )
     assert re.search(expected, quick(toy).sentence())
     both = quick(toy, null=["permutation", "variogram"]).sentence()
     assert "variogram surrogates of the module labels" in both
     null = fct.load("toy", planted=False, n_units=20, n_inputs=8, n_times=200)
-    assert ", not more than the same modules" in quick(null).sentence()
-    # With 9 nulls p cannot fall below 0.1, however large the effect.
-    assert "too few nulls to compare it" in quick(toy, n_nulls=9).sentence()
+    assert "smallest possible" not in quick(null).sentence()
+    for word in ("explain", "because", "significant"):
+        assert word not in quick(toy).sentence()
+
+
+def test_the_caution_stands_beside_the_answer(toy):
+    report = quick(toy)
+    assert "as the size of an association and not as its cause" in report.caution()
+    assert "numbered" not in report.caution()
+    assert "how the modules are numbered" in quick(toy, null="variogram").caution()
+    assert "not as its cause" in report._repr_html_()
+
+
+def test_units_left_out_before_are_reported_too(rng):
+    provenance = fct.Provenance("nobody", "CC0", synthetic=True, left_out={"elsewhere": "not in all files"})
+    report = quick(make_system(rng, provenance=provenance))
+    assert report.to_dict()["system"]["dropped"] == [{"unit": "elsewhere", "reason": "not in all files"}]
+
+
+def test_versions_are_of_what_took_part(rng):
+    plain = quick(make_system(rng)).to_dict()["provenance"]["versions"]
+    assert set(plain) == {"python", "fctoolbox", "numpy", "scipy", "numba"}
+    provenance = fct.Provenance("nobody", "CC0", synthetic=True, packages=("pluggy", "no-such-distribution"))
+    geometry = fct.Geometry(positions=rng.standard_normal((16, 3)))
+    system = make_system(rng, n_units=16, provenance=provenance, geometry=geometry)
+    versions = quick(system, null="variogram", n_nulls=3).to_dict()["provenance"]["versions"]
+    assert set(versions) - set(plain) == {"pluggy", "no-such-distribution", "brainsmash"}
+    assert versions["no-such-distribution"] == "not installed"
 
 
 def test_variogram_uses_distances_or_positions(rng, toy):

@@ -305,3 +305,22 @@ def test_the_command_line_refuses_a_misspelt_hook_but_lists_the_plugins(install,
     assert "pip uninstall lab-bad" in rows["bad"]["remedy"]
     assert rows["toy"]["sources"] == ["toy"]
     assert rows["toy"]["failure"] == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "fish (synthetic)"),
+        ({"n": 30}, "fish (synthetic)"),  # as by default
+        ({"kind": "zebra", "wild": True}, "fish (synthetic; kind=zebra, wild=true)"),
+    ],
+)
+def test_the_name_says_what_departs_from_the_default(rng, options, name):
+    def load(*, n=30, kind="toy", wild=False):
+        return make_system(rng, name="fish (synthetic)")
+
+    source = plugins.Source("fish", load, "a fish", "nobody", "CC0-1.0", synthetic=True)
+    system = plugins.load_source(source, **options)
+    assert system.name == name
+    assert system.provenance.source == "fish"
+    assert system.provenance.options == {"n": 30, "kind": "toy", "wild": False, **options}

@@ -35,7 +35,7 @@ _COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#332288",
     "#999933", "#882255", "#44AA99", "#AA4499", "#DDCC77", "#117733", "#88CCEE", "#CC6677",
 )  # fmt: skip
-_DPI = 200
+_DPI = 300
 _MAX_NAMED_TICKS = 45
 _MAX_SCATTER_EDGES = 3000
 
@@ -53,9 +53,13 @@ def report_figures(report: OriginReport) -> "dict[str, Figure]":
 
     draw: dict[str, Callable[[], Figure]] = {
         "similarity": lambda: _matrix_figure(report, report.similarity, "Similarity of input projections", "Cosine"),
-        "connectivity": lambda: _matrix_figure(report, report.connectivity, "Functional connectivity", "Pearson r"),
+        "connectivity": lambda: _matrix_figure(
+            report, report.connectivity, "Functional connectivity", "Pearson r", signed=True
+        ),
         "relationship": lambda: _relationship_figure(report),
-        "induced-q": lambda: _null_figure(report.induced.nulls, report.induced.q, "Induced modularity Q*"),
+        "induced-q": lambda: _null_figure(
+            report.induced.nulls, report.induced.q, "Induced modularity Q*", best=report.induced.q_best
+        ),
         "modules": lambda: modules_figure(report),
     }
     if report.relationship.nulls:
@@ -95,7 +99,7 @@ def new_figure(height: float = WIDTH, width: float = WIDTH) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: str) -> "Figure":
+def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: str, *, signed: bool = False) -> "Figure":
     labels = report.communities.labels
     order = np.argsort(labels, kind="stable")
     ordered = matrix[np.ix_(order, order)].astype(np.float64)
@@ -106,7 +110,9 @@ def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: st
     axes = figure.add_subplot()
     # The scale ends at the 99th percentile, so that a few strong pairs do not bleach all others.
     limit = float(np.percentile(np.abs(off_diagonal), 99)) or 1.0
-    if off_diagonal.min() >= 0:
+    # Functional connectivity is drawn in one map everywhere, also where a system has no negative values.
+    signed = signed or off_diagonal.min() < 0
+    if not signed:
         image = axes.imshow(picture, cmap=_map("cividis"), vmin=0, vmax=limit, interpolation="nearest")
     else:
         image = axes.imshow(picture, cmap=_map("RdBu_r"), vmin=-limit, vmax=limit, interpolation="nearest")
@@ -120,7 +126,7 @@ def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: st
     )
     bar.outline.set_visible(False)
     axes.set_title(title)
-    _mark_modules(axes, labels[order], dark=off_diagonal.min() < 0)
+    _mark_modules(axes, labels[order], dark=signed)
     _name_units(axes, [report.system.units[i] for i in order], labels[order])
     return figure
 
@@ -200,10 +206,10 @@ def _relationship_figure(report: OriginReport) -> "Figure":
     return figure
 
 
-def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str) -> "Figure":
+def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str, *, best: float | None = None) -> "Figure":
     figure = new_figure(height=2.5)
     axes = figure.add_subplot()
-    colours = ("#999999", "#E69F00", "#56B4E9", "#009E73")
+    colours = ("#999999", "#56B4E9", "#009E73", "#CC79A7")
     lowest = min(float(test.values.min()) for test in tests)
     highest = max(float(test.values.max()) for test in tests)
     if highest - lowest < 1e-9:  # nulls without spread: one bar
@@ -212,6 +218,8 @@ def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str) -> "Fi
     for test, colour in zip(tests, colours, strict=False):
         axes.hist(test.values, bins=bins, color=colour, alpha=0.75, label=f"{test.model} null (n = {test.n:,})")
     axes.axvline(observed, color="#D55E00", lw=2, label=f"observed {observed:.3f}")
+    if best is not None:
+        axes.axvline(best, color="black", lw=1.2, ls="--", label=f"best {best:.3f}")
     axes.set_xlabel(what)
     axes.set_ylabel("Nulls")
     axes.set_title("\n".join(_verdict(test) for test in tests))

@@ -1,6 +1,7 @@
 """The page: what was asked, the answer, the figures, and everything needed to repeat it."""
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -10,6 +11,7 @@ from fctoolbox.errors import listed
 from fctoolbox.origin import OriginReport, versions
 from fctoolbox.report.figures import Picture, module_colours
 from fctoolbox.report.places import place_of
+from fctoolbox.system import options_in_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -24,21 +26,33 @@ _NULL_METHODS = {
     "variogram": "Burt et al. 2020, NeuroImage 220:117038 (brainsmash)",
 }
 _CAPTIONS = {
-    "similarity": "Cosine similarity of the input projections of every two units, ordered by module (squares).",
+    "similarity": "Cosine similarity of the input projections of every two units, ordered by module (squares). The "
+    "colours end at the 99th percentile; the diagonal (grey) takes part in nothing.",
     "connectivity": "Functional connectivity in the same order, with the same squares: here the partition is imposed.",
     "relationship": "Every pair of units: how alike their inputs are, and how correlated their activity.",
-    "induced-q": "Modularity Q* of functional connectivity: modules of the input projections (line), and nulls.",
+    "induced-q": "Modularity Q* of functional connectivity: modules of the input projections (line), nulls, and the "
+    "best partition of functional connectivity itself (dashed).",
     "null-r": "Correlation of similarity and functional connectivity (line), and with units placed at random.",
     "modules": "The modules of the input projections.",
 }
 _PLACES = {
     "surface": "The modules of the input projections on the cortical surface (grey: no unit).",
-    "volume": "The modules of the input projections, seen from above and from both sides of the brain (grey: no unit).",
+    "volume": "The modules of the input projections on the brain (grey: tissue without a unit).",
     "activity": "Left: each unit at its loadings on the principal components of the activity (% of "
     "variance), coloured by module. Right: mean trajectories of the activity (dot: start).",
     "similarity": "Units on the leading eigenvectors of the similarity, coloured by module (no positions given).",
     "positions": "The modules of the input projections at the positions of the units.",
 }
+_POLICIES = {
+    "similarity": "similarity of input projections",
+    "diagonal": "diagonal of both matrices",
+    "constant_units": "constant units",
+    "fc_scale": "functional connectivity given as",
+    "objective": "modularity",
+    "resolution": "resolution γ",
+    "n_restarts": "restarts of Louvain",
+}
+_MAX_SHOWN = 4
 _MAX_MEMBERS = 60
 _MAX_CATEGORIES = 20
 
@@ -50,7 +64,7 @@ def report_page(report: OriginReport, pictures: Mapping[str, Picture], *, comman
         system=_system_view(report, pictures),
         captions={**_CAPTIONS, "modules": _PLACES[place_of(report)]},
         command=command or report.call,
-        versions=versions(),
+        versions=versions(report),
         methods=_methods([report]),
     )  # fmt: skip
 
@@ -62,13 +76,24 @@ def comparison_page(
     names = [name for name in _CAPTIONS if any(name in its for its in pictures)]
     return _environment().get_template("comparison.html.jinja").render(
         title="fctoolbox: " + ", ".join(report.system.name for report in reports),
-        systems=[_system_view(report, its) for report, its in zip(reports, pictures, strict=True)],
+        systems=[_system_view(report, its) | {"folder": folder}
+            for folder, report, its in zip(folder_names(reports), reports, pictures, strict=True)],
         figure_names=names,
         captions=_CAPTIONS,
         command=command,
-        versions=versions(),
+        versions={name: version for report in reports for name, version in versions(report).items()},
         methods=_methods(reports),
     )  # fmt: skip
+
+
+def folder_names(reports: Sequence[OriginReport]) -> list[str]:
+    """A folder for each report of a comparison: its source's name, or what of the system's can be a file name."""
+    names: list[str] = []
+    for report in reports:
+        words = re.sub(r"[^\w.-]+", "-", report.system.provenance.source or report.system.name).strip("-.") or "system"
+        taken = sum(name == words or name.startswith(f"{words}~") for name in names)
+        names.append(f"{words}~{taken + 1}" if taken else words)
+    return names
 
 
 @lru_cache(maxsize=1)
@@ -91,16 +116,17 @@ def _system_view(report: OriginReport, pictures: Mapping[str, Picture]) -> dict[
         "name": system.name,
         "synthetic": system.provenance.synthetic,
         "sentence": report.sentence(),
-        "facts": {key: text for key, text in system.facts().items() if key not in ("Citation", "License")},
+        "caution": report.caution(),
+        "place": _PLACES[place_of(report)],
+        "facts": {key: text for key, text in system.facts().items() if key not in ("Citation", "License", "Options")},
         "citation": system.provenance.citation,
         "license": system.provenance.license,
         "files": system.provenance.files,
-        "options": dict(system.provenance.options),
-        "folder": system.name.split()[0],
+        "options": options_in_words(system.provenance.options),
         "dropped": report.dropped,
         "n_units": system.n_units,
         "n_inputs": system.projection.n_inputs,
-        "policies": dict(report.policies),
+        "policies": {_POLICIES.get(name, name): value for name, value in report.policies.items()},
         "relationship": report.relationship,
         "induced": report.induced,
         "communities": report.communities,
@@ -123,7 +149,9 @@ def _modules(report: OriginReport) -> list[dict[str, Any]]:
             if not 1 < len(set(labels)) <= min(_MAX_CATEGORIES, len(labels) / 2):
                 continue
             counts = Counter(label for label, of in zip(labels, report.communities.labels, strict=True) if of == module)
-            makeup.append((name, ", ".join(f"{label or '(none)'} {count}" for label, count in counts.most_common(4))))
+            shown = [f"{label or '(none)'} {count}" for label, count in counts.most_common(_MAX_SHOWN)]
+            others = counts.total() - sum(count for _, count in counts.most_common(_MAX_SHOWN))
+            makeup.append((name, ", ".join([*shown, *([f"others {others}"] if others else [])])))
         rows.append(
             {
                 "label": module,

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NOWHERE = (0.87, 0.87, 0.87)
-_SIDES = {"S": "from above", "L": "from the left", "R": "from the right"}
-_AXES = {"R": "left – right", "A": "anterior – posterior", "S": "dorsal – ventral"}
+_ENDS = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "dorsal", "I": "ventral"}
 _NAME_SIZE = 5.0  # points
+_MIN_PIXELS = 15  # a smaller patch bears no name
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 _MAX_TRACES = 6
 
@@ -138,13 +138,14 @@ def _volume_figure(report: OriginReport) -> "Figure":
     # -2 (brain without a unit) and -1 (air) pick the last two colours.
     code = np.append(report.communities.labels, [report.communities.n, report.communities.n + 1])
     colours = np.vstack([_rgb(report.communities.n), (1, 1, 1)])
+    views = _named_views(volume)
     for place, letter in (((1, 3), "S"), (2, "L"), (4, "R")):
         axes = figure.add_subplot(2, 2, place)
         picture, right, down = _seen(volume, letter)
         axes.imshow(colours[code[picture]], extent=(*right.edges, *down.edges[::-1]), interpolation="nearest")
-        axes.set_title(_SIDES[letter], pad=3)
-        axes.set_xlabel(f"{right.name} (mm)", labelpad=1)
-        axes.set_ylabel(f"{down.name} (mm)", labelpad=1)
+        axes.set_title(views[letter], pad=3)
+        axes.set_xlabel(f"{_ENDS[_OPPOSITE[right.leads]]} – {_ENDS[right.leads]} (mm)", labelpad=1)
+        axes.set_ylabel(f"{_ENDS[down.leads]} – {_ENDS[_OPPOSITE[down.leads]]} (mm)", labelpad=1)  # read upwards
         _name_regions(axes, picture, report.system.units, right, down)
     _legend(figure, report)
     return figure
@@ -159,15 +160,27 @@ class _Axis:
     n: int
 
     @property
-    def name(self) -> str:
-        return _AXES["RAS"["RLAPSI".index(self.leads) // 2]]
-
-    @property
     def turned(self) -> "_Axis":
         return _Axis(_OPPOSITE[self.leads], self.edges[::-1], self.n)
 
     def at(self, pixel: int) -> float:
         return self.edges[0] + (pixel + 0.5) * (self.edges[1] - self.edges[0]) / self.n
+
+
+def _named_views(volume: LabelVolume) -> dict[str, str]:
+    """What is seen from above, left and right: of a single hemisphere its outer side and its midline."""
+    axis = next(i for i, leads in enumerate(volume.orientation) if leads in "RL")
+    used = np.flatnonzero((np.moveaxis(volume.unit_of_voxel, axis, 0) >= 0).any(axis=(1, 2)))
+    middle = (volume.unit_of_voxel.shape[axis] - 1) / 2
+    towards = volume.orientation[axis]
+    if used.max() <= middle + 1:
+        side = _OPPOSITE[towards]
+    elif used.min() >= middle - 1:
+        side = towards
+    else:
+        return {"S": "dorsal", "L": "left lateral", "R": "right lateral"}
+    outer, inner = f"{_ENDS[side]} lateral", f"{_ENDS[side]} medial"
+    return {"S": "dorsal", side: outer, _OPPOSITE[side]: inner}
 
 
 def _axes_of(volume: LabelVolume) -> list[_Axis]:
@@ -213,12 +226,13 @@ def _name_regions(axes: "Axes", picture: NDArray[Any], names: tuple[str, ...], r
     mm_per_point = max(abs(right.edges[1] - right.edges[0]) / 110, abs(down.edges[1] - down.edges[0]) / 160)
     taken: list[tuple[float, float, float]] = []
     units, areas = np.unique(picture[picture >= 0], return_counts=True)
+    units, areas = units[areas >= _MIN_PIXELS], areas[areas >= _MIN_PIXELS]
     for unit in units[np.argsort(-areas, kind="stable")]:
         rows, columns = np.nonzero(picture == unit)
         # The point of the region nearest to its centre, so that the name of a bent region lies on it.
         nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
         x, y = right.at(int(columns[nearest])), down.at(int(rows[nearest]))
-        half_width, height = 0.3 * _NAME_SIZE * len(names[unit]) * mm_per_point, 1.05 * _NAME_SIZE * mm_per_point
+        half_width, height = 0.34 * _NAME_SIZE * len(names[unit]) * mm_per_point, 1.2 * _NAME_SIZE * mm_per_point
         if any(abs(x - other) < half_width + half and abs(y - line) < height for other, line, half in taken):
             continue
         taken.append((x, y, half_width))
@@ -277,21 +291,28 @@ def _draw_trajectories(axes: "Axes", report: OriginReport, scores: NDArray[np.fl
     trials, starts = np.unique(activity.trials, return_index=True)
     length = int(np.bincount(np.searchsorted(trials, activity.trials)).min())
     paths = np.stack([scores[start : start + length] for start in np.sort(starts)])
-    groups = np.zeros(len(paths), dtype=int)
-    name = next((name for name in ("choice", "target") if name in activity.variables), None)
-    if name is not None:
-        variable = activity.variables[name]
-        last = np.stack([variable[start + length - 1] for start in np.sort(starts)])
-        groups = np.unique(last, axis=0, return_inverse=True)[1].ravel()
-        axes.set_title(f"Activity by {name}")
-    if len(np.unique(groups)) > _MAX_TRACES:
-        groups = np.zeros_like(groups)
-        axes.set_title("Activity: mean trial")
+    groups, names = _groups(report, np.sort(starts) + length - 1)
+    if len(names) > _MAX_TRACES:
+        groups, names = np.zeros_like(groups), ["mean trial"]
     styles = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 1)))
-    for group, style in zip(np.unique(groups), styles, strict=False):
+    for group, (name, style) in enumerate(zip(names, styles, strict=False)):
         path = paths[groups == group].mean(axis=0)
-        axes.plot(*path.T, ls=style, lw=1.2, color="black")
+        axes.plot(*path.T, ls=style, lw=1.2, color="black", label=name)
         axes.plot(*path[0], "o", ms=3, color="black")
+    axes.legend(frameon=False, fontsize=6.5, handlelength=1.8, borderaxespad=0.1)
+    axes.margins(y=0.15)
+
+
+def _groups(report: OriginReport, ends: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
+    """The group of each trial by its choice (or target) at its end, and what the groups are called."""
+    variables = report.system.activity.variables
+    name = next((name for name in ("choice", "target") if name in variables), None)
+    if name is None:
+        return np.zeros(len(ends), dtype=np.intp), ["mean trial"]
+    values, groups = np.unique(variables[name][ends], axis=0, return_inverse=True)
+    one_hot = values.shape[1] > 1 and np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()
+    called = values.argmax(axis=1) if one_hot else (values[:, 0] if values.shape[1] == 1 else range(len(values)))
+    return groups.ravel(), [f"{name} {value:g}" for value in called]
 
 
 def _spectral_figure(report: OriginReport) -> "Figure":

@@ -9,7 +9,7 @@ from typing import Any
 from fctoolbox.data import written_whole
 from fctoolbox.origin import SCHEMA, OriginReport
 from fctoolbox.report.figures import Picture, rendered, report_figures
-from fctoolbox.report.page import comparison_page, report_page
+from fctoolbox.report.page import comparison_page, folder_names, report_page
 
 
 def save_report(report: OriginReport, folder: Path, *, command: str = "") -> Path:
@@ -40,8 +40,8 @@ def save_comparison(reports: Sequence[OriginReport], folder: Path, *, command: s
     """
     pictures = [rendered(report_figures(report)) for report in reports]
     contents = []
-    for report, its_pictures in zip(reports, pictures, strict=True):
-        name = report.system.name.split()[0]
+    names = folder_names(reports)
+    for name, report, its_pictures in zip(names, reports, pictures, strict=True):
         content = _save_parts(report, folder / name, its_pictures, command)
         _write_text(folder / name / "report.html", report_page(report, its_pictures, command=command))
         content["communities"]["labels"] = f"{name}/labels.tsv"

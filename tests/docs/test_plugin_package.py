@@ -44,7 +44,7 @@ def test_it_is_listed(environment):
 def test_it_runs(environment, tmp_path):
     _fctoolbox(environment, "run", "zebrafish-toy", "-o", "n_times=300", "--n-nulls", "19", "--out", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report["system"]["name"] == "zebrafish-toy (synthetic)"
+    assert report["system"]["name"] == "zebrafish-toy (synthetic; n_times=300)"
     assert report["communities"]["sizes"] == [12, 12, 12]
     assert "-o n_times=300" in report["provenance"]["command"]
     assert report["provenance"]["versions"]["fctoolbox-zebrafish"] == "0.1.0"

@@ -1,6 +1,7 @@
 import csv
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import fctoolbox as fct
 from fctoolbox.report import save_comparison
 from fctoolbox.report.figures import module_colours, report_figures
+from fctoolbox.report.page import folder_names
 from fctoolbox.report.places import _seen, place_of
 from fctoolbox.system import LabelVolume, Surface
 
@@ -108,15 +110,6 @@ def test_names_are_escaped(tmp_path):
 
 def test_comparison_has_a_column_for_each_system(tmp_path):
     reports = [quick(fct.load("toy", planted=planted, n_units=20, n_times=200)) for planted in (True, False)]
-    # One plugin's systems carry one first word: give them the two names that two sources would have.
-    renamed = fct.RecurrentSystem(
-        "other (synthetic)",
-        reports[1].system.units,
-        reports[1].system.projection,
-        reports[1].system.activity,
-        reports[1].system.provenance,
-    )
-    reports[1] = quick(renamed)
     page = save_comparison(reports, tmp_path, command="fctoolbox compare")
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [each["system"]["name"] for each in content["comparison"]] == [report.system.name for report in reports]
@@ -126,10 +119,16 @@ def test_comparison_has_a_column_for_each_system(tmp_path):
     assert len(parsed.images) == sum(len(report_figures(report)) for report in reports)
     assert {link for link in parsed.links if not link.startswith("data:")} == {
         "toy/report.html",
-        "other/report.html",
+        "toy~2/report.html",
     }
-    for link in ("toy/report.html", "other/report.html"):
+    for link in ("toy/report.html", "toy~2/report.html"):
         assert (tmp_path / link).is_file()
+
+
+def test_a_folder_is_named_by_the_source_or_by_what_can_be_a_file_name(system):
+    by_hand = replace(system, name="a/b: c (synthetic)")
+    assert folder_names([quick(system), quick(by_hand)]) == ["made-up-synthetic", "a-b-c-synthetic"]
+    assert folder_names([quick(fct.load("toy", n_units=8, n_times=50))]) == ["toy"]
 
 
 def test_module_colours_differ():
@@ -223,8 +222,8 @@ def test_activity_trajectories_follow_the_trials():
     )
     system = fct.RecurrentSystem(toy.name, toy.units, toy.projection, activity, toy.provenance)
     right = report_figures(quick(system))["modules"].axes[1]
-    assert right.get_title() == "Activity by choice"
     lines = [line for line in right.lines if line.get_marker() == "None"]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["choice 0", "choice 1"]
     assert len(lines) == 2
     assert all(len(line.get_xdata()) == 10 for line in lines)
 
@@ -237,7 +236,7 @@ def test_nulls_without_spread_can_be_drawn(tmp_path):
     report = quick(system, resolution=0.1)
     assert report.communities.n == 1
     assert report.induced.nulls[0].z is None
-    assert "the 1 module found" in report.sentence()
+    assert "a single module" in report.sentence()
     page = report.save(tmp_path).read_text(encoding="utf-8")
     assert "no spread" not in page  # the page shows a dash, the figure says so
     assert json.loads((tmp_path / "report.json").read_text())["induced_modularity"]["nulls"][0]["z"] is None

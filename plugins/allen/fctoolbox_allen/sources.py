@@ -1,6 +1,6 @@
 """What a user loads: the options, the files, and where the data come from."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +23,7 @@ LICENSE = (
     "rsfMRI: CC-BY-4.0, as its README says; "
     "the repositories that the files come from carry no licence file"
 )
+PACKAGES = ("openpyxl", "pynrrd")
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,6 @@ class Choices:
     hemisphere: str = "left"
     scan: int | str = "all"
     p_value: float | None = None
-
-    def __str__(self) -> str:
-        # Only what departs from the default is worth a mention in the system's name.
-        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
-        return ", ".join(f"{name}={value}" for name, (value, default) in values.items() if value != default)
 
 
 def load_regional(
@@ -80,7 +76,11 @@ def load_regional(
     """
     files = fetched_files()
     provenance = Provenance(
-        citation=CITATION, license=LICENSE, species="mouse", files=tuple(file.record for file in PUBLISHED)
+        citation=CITATION,
+        license=LICENSE,
+        species="mouse",
+        files=tuple(file.record for file in PUBLISHED),
+        packages=PACKAGES,
     )
     choices = Choices(sources, hemisphere, scan, p_value)
     return read_system(files, kept_annotation(files.annotation), choices, "mouse-regional", provenance)
@@ -115,6 +115,7 @@ def load_miniature(
         license="CC0-1.0",
         species="mouse (synthetic)",
         synthetic=True,
+        packages=PACKAGES,
     )
     with TemporaryDirectory() as folder:
         files = write_files(Path(folder), rng=seed)
@@ -136,7 +137,7 @@ def read_system(
     annotation : Annotation
     choices : Choices
     name : str
-        Of the source; options other than the default ones are added to it.
+        Of the source.
     provenance : Provenance
         Notes on what was done are added to it.
 
@@ -154,7 +155,7 @@ def read_system(
     is_area = [acronym in units for acronym in acronyms]
     scans = {number: timeseries[:, is_area] for number, timeseries in scans.items()}
     return RecurrentSystem(
-        name=_name(name, choices, synthetic=provenance.synthetic),
+        name=f"{name} (synthetic)" if provenance.synthetic else name,
         units=units,
         projection=area_projection(areas, division, connectome),
         activity=scan_activity(scans),
@@ -169,11 +170,6 @@ def read_system(
     )
 
 
-def _name(source: str, choices: Choices, *, synthetic: bool) -> str:
-    remarks = "; ".join(filter(None, ["synthetic" if synthetic else "", str(choices)]))
-    return f"{source} ({remarks})" if remarks else source
-
-
 def _notes(areas: tuple[Area, ...], acronyms: tuple[str, ...], scans: Scans, choices: Choices) -> dict[str, str]:
     sums = [f"{area.structure.acronym} = {' + '.join(area.regions)}" for area in areas if len(area.regions) > 1]
     units = {area.structure.acronym for area in areas}
@@ -184,7 +180,8 @@ def _notes(areas: tuple[Area, ...], acronyms: tuple[str, ...], scans: Scans, cho
         + ("" if choices.p_value is None else f", 0 where p > {choices.p_value:g}"),
         "Areas": f"sums of their parts: {listed(sums)}; left out as not isocortex: {listed(others)}; "
         "repeated columns of ACA and RSP left out",
-        "Scans": f"{len(scans)}, of {' or '.join(map(str, lengths))} volumes at 1 s; "
+        "Scans": f"{len(scans)}, of {' or '.join(map(str, lengths))} volumes at 1 s, anaesthetised "
+        "(medetomidine and isoflurane); "
         + ("Pearson r averaged over scans" if len(scans) > 1 else "Pearson r of this scan"),
         "Positions": "centroids of the voxels of one side in CCFv3; left is the half with the smaller ML, as "
         "the Allen Institute defines it (BrainGlobe calls it right)",

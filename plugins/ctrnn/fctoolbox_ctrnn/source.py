@@ -14,7 +14,8 @@ if TYPE_CHECKING:  # these import neurogym and torch, which listing sources must
     from fctoolbox_ctrnn.weights import Recipe
 
 TAU = 100.0  # ms
-SPECIES = "none (trained network)"
+SPECIES = "none (artificial network)"
+PACKAGES = ("torch", "neurogym")
 LICENSE = "BSD-3-Clause"
 CITATION = (
     "network: Yang & Wang 2020, Neuron 107:1048, doi:10.1016/j.neuron.2020.09.005; "
@@ -97,7 +98,7 @@ def load(
     if not columns:
         raise InputError(f"task '{task}' has no input but the fixation cue; use inputs='all'")
     if not trained:
-        return _system(recipe, recipe.start(), columns, n_trials, state="untrained", training="none: initial weights")
+        return _system(recipe, recipe.start(), columns, n_trials, training="none: initial weights")
     checkpoint = trained_network(recipe, steps=steps)
     settings, last = recipe.training, checkpoint.curve[-1]
     training = (
@@ -105,11 +106,11 @@ def load(
         f"until {settings.accuracy:g} or more of the validation trials were right at "
         f"{settings.in_a_row} looks in a row"
     )
-    return _system(recipe, checkpoint.network, columns, n_trials, state="trained", training=training)
+    return _system(recipe, checkpoint.network, columns, n_trials, training=training)
 
 
 def _system(
-    recipe: "Recipe", network: CTRNN, columns: tuple[int, ...], n_trials: int, *, state: str, training: str
+    recipe: "Recipe", network: CTRNN, columns: tuple[int, ...], n_trials: int, *, training: str
 ) -> RecurrentSystem:
     task, trials = recipe.task, recipe.fresh(n_trials)
     states = network.run(trials.inputs)
@@ -118,7 +119,7 @@ def _system(
     numbers = np.broadcast_to(np.arange(n_trials), trials.targets.shape)
     inputs = tuple(task.columns[j] for j in columns)
     return RecurrentSystem(
-        name=f"ctrnn ({_short(task.name)}, {network.n_units} units, {state})",
+        name="ctrnn",
         units=tuple(f"unit-{i}" for i in range(network.n_units)),
         projection=InputProjection(network.w_in[:, columns], inputs),
         activity=RecurrentActivity(
@@ -132,12 +133,15 @@ def _system(
             citation=CITATION,
             license=LICENSE,
             species=SPECIES,
+            packages=PACKAGES,
             notes={
                 "Task": f"{task.name}: {task.timing}; time steps of {task.dt} ms",
                 "Training": training,
                 "Accuracy on fresh trials": accuracy_in_words(trials, outputs),
                 "Inputs in the projection": ", ".join(inputs),
                 "Inputs of the network": ", ".join(task.columns),
+                "Mind": "one network is one draw: compare seeds, and networks before training (trained=false), before "
+                "anything is said about what training does",
             },
         ),
     )
@@ -176,10 +180,6 @@ def _softmax(outputs: Floats) -> Floats:
     shares = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
     softmax: Floats = shares / shares.sum(axis=-1, keepdims=True)
     return softmax
-
-
-def _short(task: str) -> str:
-    return task.removeprefix("fctoolbox/").removesuffix("-v0") if task.startswith("fctoolbox/") else task
 
 
 def _check_whole(option: str, value: object, least: int) -> None:

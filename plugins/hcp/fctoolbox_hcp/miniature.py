@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fctoolbox.system import Provenance, RecurrentSystem
-from fctoolbox_hcp.template import TemplatePaths, read_template
+from fctoolbox_hcp.template import PACKAGES, TemplatePaths, read_template
 from fctoolbox_hcp.thalamus import CENTRES
 from fctoolbox_hcp.tinytrack import write_tinytrack
 
@@ -87,6 +87,7 @@ def load(
             species="none (synthetic)",
             notes={"Synthetic": "made up by fctoolbox-hcp; no brain was measured"},
             synthetic=True,
+            packages=PACKAGES,
         )
         system = read_template(paths, _NAME, provenance, hemisphere=hemisphere, fwhm=fwhm, max_distance=max_distance)
     labels = tuple(str(community[unit]) for unit in system.units)

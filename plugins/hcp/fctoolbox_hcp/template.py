@@ -39,6 +39,7 @@ CITATION = (
     "doi:10.1016/j.neuroimage.2018.10.006 (Cole-Anticevic networks). Acknowledge: data were provided in part "
     "by the Human Connectome Project, WU-Minn Consortium (1U54MH091657)."
 )
+PACKAGES = ("nibabel",)
 LICENSE = (
     "WU-Minn HCP open access data use terms (all are derived from HCP data). Connectivity, parcellation and "
     "surfaces: files of the ENIGMA Toolbox, BSD-3-Clause; list of grayordinates: MIT; streamlines "
@@ -121,6 +122,7 @@ def load(*, hemisphere: str = "left", fwhm: float = 0.0, max_distance: float = 2
         species="human",
         files=tuple(file.record for file in (*used.values(), *cortex.values(), *sphere.values())),
         notes=_published_notes(sides),
+        packages=PACKAGES,
     )
     system = read_template(
         paths, "human-template", provenance, hemisphere=hemisphere, fwhm=fwhm, max_distance=max_distance

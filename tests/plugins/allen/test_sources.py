@@ -99,18 +99,6 @@ def test_the_miniature_has_the_shape_of_the_real_thing(mini):
     assert mini.provenance.species == "mouse (synthetic)"
 
 
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({}, "mouse-mini (synthetic)"),
-        ({"sources": "Pons"}, "mouse-mini (synthetic; sources=Pons)"),
-        ({"scan": 2, "hemisphere": "right"}, "mouse-mini (synthetic; hemisphere=right, scan=2)"),
-    ],
-)
-def test_the_name_says_what_departs_from_the_default(options, name, read):
-    assert read(**options).name == name
-
-
 def test_what_was_planted_is_found(mini):
     report = analysed(mini)
     planted = np.unique(mini.annotations["planted"], return_inverse=True)[1]

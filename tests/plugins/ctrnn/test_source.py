@@ -50,8 +50,9 @@ def test_it_solves_the_task_on_fresh_trials(trained):
 
 
 def test_the_system_says_what_it_is(trained, untrained):
-    assert trained.name == "ctrnn (PerceptualDecisionMaking, 40 units, trained)"
-    assert untrained.name == "ctrnn (PerceptualDecisionMaking, 40 units, untrained)"
+    assert "ctrnn (n_units=40" in trained.name
+    assert "trained=false" not in trained.name
+    assert "trained=false" in untrained.name
     assert trained.units[:2] == ("unit-0", "unit-1")
     assert trained.provenance.options == {**SOURCE.options, **QUICK}
     notes = trained.provenance.notes
@@ -59,7 +60,7 @@ def test_the_system_says_what_it_is(trained, untrained):
     assert "steps of 64 trials" in notes["Training"]
     assert untrained.provenance.notes["Training"] == "none: initial weights"
     assert "6.4 %: " in notes["Accuracy on fresh trials"]
-    assert trained.provenance.species == "none (trained network)"
+    assert trained.provenance.species == "none (artificial network)"
     assert "doi:10.1016/j.neuron.2020.09.005" in trained.provenance.citation
 
 
@@ -141,7 +142,7 @@ def test_an_untrained_network_is_neither_trained_nor_kept(monkeypatch, tmp_path)
 
 def test_other_tasks_of_neurogym_are_learned():
     system = load(task="GoNogo-v0", **QUICK)
-    assert system.name == "ctrnn (GoNogo-v0, 40 units, trained)"
+    assert system.provenance.notes["Task"].startswith("GoNogo-v0: ")
     assert system.projection.inputs == ("nogo", "go")
     assert float(system.provenance.notes["Accuracy on fresh trials"]) >= 0.95
     assert system.activity.variables["choice"].shape == (60 * 15, 2)
