@@ -6,10 +6,6 @@ The files are looked for by hash in the mirror and the cache, and downloaded oth
 readers of fctoolbox-allen, which has to be installed.
 """
 
-import argparse
-import csv
-import io
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,6 +18,7 @@ from fctoolbox_allen.ccf import (
     read_structures,
 )
 from fctoolbox_allen.files import ANNOTATION, STRUCTURES
+from fctoolbox_atlases.remake import remake, table_text
 
 from fctoolbox.data import fetch
 
@@ -51,11 +48,7 @@ def build() -> str:
     unknown = set(annotation.labels.tolist()) - {structure.id for structure in structures.values()}
     if unknown:
         raise ValueError(f"the annotation has labels that the structure tree lacks: {sorted(unknown)}")
-    text = io.StringIO(newline="")
-    table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow(HEADER)
-    table.writerows(rows(structures, annotation))
-    return text.getvalue()
+    return table_text(HEADER, rows(structures, annotation))
 
 
 def rows(structures: Mapping[str, Structure], annotation: Annotation) -> Iterator[tuple[object, ...]]:
@@ -77,16 +70,7 @@ def rows(structures: Mapping[str, Structure], annotation: Annotation) -> Iterato
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description="Remake the region table of the atlas allen-ccf.")
-    parser.add_argument("--mirror", help="folder with copies of the files (default: FCTOOLBOX_MIRROR)")
-    parser.add_argument("--out", type=Path, default=TABLE, help="where to write (default: into the package)")
-    arguments = parser.parse_args()
-    if arguments.mirror:
-        os.environ["FCTOOLBOX_MIRROR"] = arguments.mirror
-    text = build()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(text, encoding="utf-8", newline="\n")
-    print(f"{arguments.out}: {text.count(chr(10)) - 1} rows, {len(text.encode()):,} bytes")
+    remake("allen-ccf", build, TABLE)
 
 
 if __name__ == "__main__":

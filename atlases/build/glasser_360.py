@@ -8,14 +8,11 @@ orders differ. They are looked for by hash in the mirror and the cache, download
 readers of fctoolbox-hcp, which has to be installed.
 """
 
-import argparse
-import csv
-import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from fctoolbox_atlases.remake import remake, table_text
 from fctoolbox_hcp.cifti import brain_models, read_labels
 from fctoolbox_hcp.enigma import read_names
 from fctoolbox_hcp.files import AREA_NAMES, CORTEX, SPHERE
@@ -56,11 +53,7 @@ _N_CORTEX = 59_412
 
 def build() -> str:
     """The table, as the text of a TSV file."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow(HEADER)
-    table.writerows(rows())
-    return text.getvalue()
+    return table_text(HEADER, rows())
 
 
 def rows() -> Iterator[tuple[object, ...]]:
@@ -109,15 +102,7 @@ def cortex_positions() -> NDArray[np.float64]:
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description="Remake the region table of the atlas glasser-360.")
-    parser.add_argument("--mirror", help="folder with copies of the files (default: FCTOOLBOX_MIRROR)")
-    parser.add_argument("--out", type=Path, default=TABLE, help="where to write (default: into the package)")
-    arguments = parser.parse_args()
-    if arguments.mirror:
-        os.environ["FCTOOLBOX_MIRROR"] = arguments.mirror
-    text = build()
-    arguments.out.write_text(text, encoding="utf-8", newline="\n")
-    print(f"{arguments.out}: {text.count(chr(10)) - 1} rows, {len(text.encode()):,} bytes")
+    remake("glasser-360", build, TABLE)
 
 
 if __name__ == "__main__":
