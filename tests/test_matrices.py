@@ -29,7 +29,7 @@ def own(write):
     return read
 
 
-def same(one, other):
+def assert_same(one, other):
     assert one.units == other.units
     assert one.projection.inputs == other.projection.inputs
     for array in (
@@ -77,24 +77,26 @@ def test_files_in_any_order_are_matched_by_name(own, seed):
             None if rows is None else [rows[i] for i in row_order],
             [columns[i] for i in column_order],  # for square files another order than that of the rows
         )
-    same(own(activity, "positions", "distances"), own(changes=changes))
+    assert_same(own(activity, "positions", "distances"), own(changes=changes))
 
 
 def test_the_projections_order_of_units_is_kept(own):
     order = [3, 0, 5, 1, 4, 2]
     shuffled = (WEIGHTS[order], [UNITS[i] for i in order], INPUTS)
-    same(own("connectivity", changes={"projection": shuffled}), own("connectivity").select_units(order))
+    assert_same(own("connectivity", changes={"projection": shuffled}), own("connectivity").select_units(order))
 
 
 def test_a_connectivity_with_names_on_one_side(own):
     order = [3, 0, 5, 1, 4, 2]
     values, names = CONNECTIVITY[np.ix_(order, order)], [UNITS[i] for i in order]
     for table in ((values, names, None), (values, None, names)):
-        same(own(changes={"connectivity": table}), own("connectivity"))
+        assert_same(own(changes={"connectivity": table}), own("connectivity"))
 
 
 def test_transposed_on_request(own):
-    same(own("connectivity", changes={"projection": (WEIGHTS.T, INPUTS, UNITS)}, transposed=True), own("connectivity"))
+    assert_same(
+        own("connectivity", changes={"projection": (WEIGHTS.T, INPUTS, UNITS)}, transposed=True), own("connectivity")
+    )
 
 
 def test_fisher_z(own):
@@ -245,11 +247,11 @@ def test_what_the_files_share(own, activity):
     system = own(changes=changes, common=True)
     assert system.units == ("SSp-n", "MOp", "VISp")
     assert system.provenance.left_out == dict.fromkeys(["FRP", "VISl", "ACA", "V2"], "not in all files")
-    same(system, own(activity, "positions").select_units([3, 2, 0]))
+    assert_same(system, own(activity, "positions").select_units([3, 2, 0]))
 
 
 def test_what_files_share_when_they_share_all(own):
-    same(own("connectivity", common=True), own("connectivity"))
+    assert_same(own("connectivity", common=True), own("connectivity"))
     assert own("connectivity", common=True).provenance.notes == {}
 
 

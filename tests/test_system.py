@@ -246,7 +246,7 @@ def test_rounding_of_a_correlation_is_no_error():
     matrix = correlations()
     matrix[0, 0] = 1 + 1e-7
     matrix[0, 1] += 1e-9
-    RecurrentActivity(connectivity=matrix)
+    np.testing.assert_array_equal(RecurrentActivity(connectivity=matrix).connectivity, matrix)
 
 
 def test_asymmetry_is_found_in_any_block(monkeypatch):
