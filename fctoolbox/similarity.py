@@ -81,9 +81,12 @@ def units_without_input(weights: Weights | Any) -> NDArray[np.bool_]:
     """
     if isinstance(weights, FactoredMatrix):
         # |w_i|² = l_i G l_iᵀ, zero up to the rounding of a sum of that many products.
-        gram = weights.right @ weights.right.T
-        squared = np.einsum("ik,kl,il->i", weights.left, gram, weights.left, optimize=True)
-        bound = np.einsum("ik,k->i", np.abs(weights.left), np.sqrt(np.diagonal(gram))) ** 2
+        largest = np.abs(weights.left).max(axis=1, keepdims=True)
+        left = weights.left / np.where(largest > 0, largest, 1)
+        right = weights.right / (np.abs(weights.right).max() or 1)
+        gram = right @ right.T
+        squared = np.einsum("ik,kl,il->i", left, gram, left, optimize=True)
+        bound = np.einsum("ik,k->i", np.abs(left), np.sqrt(np.diagonal(gram))) ** 2
         return np.asarray(squared <= 8 * len(gram) * np.finfo(squared.dtype).eps * bound)
     if sparse.issparse(weights):
         return np.asarray(abs(sparse.csr_array(weights)).max(axis=1).toarray().ravel() == 0)

@@ -186,6 +186,12 @@ def test_a_folder_that_cannot_be_made(tmp_path, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def test_what_cannot_be_written_is_the_users_to_repair(tmp_path, capsys):
+    (tmp_path / "report.json").mkdir()
+    assert call("run", "toy", *QUICK, "--out", tmp_path) == 2
+    assert "report.json" in capsys.readouterr().err
+
+
 def test_help_and_version(capsys):
     assert call("--help") == 0
     assert "induced-q" in capsys.readouterr().out

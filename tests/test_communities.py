@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fctoolbox import InputError, cosine_similarity, detect_communities, modularity
+from fctoolbox import InputError, communities, cosine_similarity, detect_communities, modularity
 from fctoolbox.communities import _quality_matrix, modularities
 
 with warnings.catch_warnings():
@@ -245,3 +245,8 @@ def test_without_a_folder_for_compiled_code():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.returncode) == ("1", 0), done.stderr
+
+
+def test_a_search_that_is_cut_short_says_so(monkeypatch):
+    monkeypatch.setattr(communities, "_MAX_ROUNDS", 0)
+    assert not detect_communities(signed(10, 0), n_restarts=2, rng=0).converged

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 
 import fctoolbox as fct
+from fctoolbox import origin
 from fctoolbox.nulls import euclidean_distances
 from fctoolbox.origin import _mantel
 from tests.conftest import make_system
@@ -231,3 +232,30 @@ def test_notebook_view_escapes(rng):
     view = report._repr_html_()
     assert "&lt;b&gt;" in view
     assert "induced Q*" in view
+
+
+def test_the_resolution_is_used_throughout(toy):
+    report = quick(toy, resolution=1.7, n_restarts=10)
+    connectivity = fct.functional_connectivity(toy.activity.timeseries)
+    assert report.induced.q == pytest.approx(
+        fct.modularity(connectivity, report.communities.labels, resolution=1.7), abs=1e-12
+    )
+    best = fct.detect_communities(connectivity, resolution=1.7, n_restarts=10, rng=1).q
+    assert report.induced.q_best == pytest.approx(best, abs=1e-9)
+    assert report.communities.q == pytest.approx(
+        fct.modularity(report.similarity, report.communities.labels, resolution=1.7), abs=1e-12
+    )
+    # Q of random partitions falls with the resolution.
+    assert report.induced.nulls[0].mean < quick(toy).induced.nulls[0].mean - 0.05
+
+
+def test_q_best_is_never_below_the_induced_q(toy, monkeypatch):
+    def poor(matrix, **settings):
+        found = fct.detect_communities(matrix, **settings)
+        if np.array_equal(matrix, fct.functional_connectivity(toy.activity.timeseries)):
+            return fct.Communities(np.zeros(30, dtype=int), -1.0, found.restart_q, True)
+        return found
+
+    monkeypatch.setattr(origin, "detect_communities", poor)
+    report = quick(toy)
+    assert report.induced.q_best == report.induced.q > 0

@@ -48,7 +48,7 @@ def test_factored_never_forms_the_product():
 
 @given(
     arrays(np.float64, (6, 4), elements=st.floats(-1e3, 1e3)),
-    st.lists(st.floats(1e-150, 1e150), min_size=6, max_size=6),
+    st.lists(st.floats(1e-250, 1e250), min_size=6, max_size=6),
 )
 def test_length_of_a_row_does_not_matter(weights, scale):
     weights = weights + 2e3 * np.eye(6, 4) + np.array([0, 0, 0, 0, 5e3, 5e3])[:, None]
@@ -123,7 +123,8 @@ def test_sampled_noise_through_a_projection_comes_close(rng):
 def test_constant_units_are_found_and_refused(rng):
     timeseries = rng.standard_normal((20, 5))
     timeseries[:, 1] = 0
-    timeseries[:, 3] = 0.1 + 1e-17
+    timeseries[:, 3] = 0.1
+    timeseries[::2, 3] = np.nextafter(0.1, 1)  # constant but for the last bit
     assert constant_units(timeseries).tolist() == [False, True, False, True, False]
     with pytest.raises(InputError, match=r"units \[1, 3\] are constant"):
         functional_connectivity(timeseries)
@@ -149,3 +150,23 @@ def test_fisher_z_is_brought_back_to_r(rng):
     np.testing.assert_array_equal(connectivity_of(RecurrentActivity(connectivity=r)), r)
     timeseries = rng.standard_normal((9, 4))
     np.testing.assert_array_equal(connectivity_of(RecurrentActivity(timeseries)), functional_connectivity(timeseries))
+
+
+def test_factored_rows_of_any_length(rng):
+    left, right = rng.standard_normal((6, 3)), rng.standard_normal((3, 20))
+    scale = 10.0 ** np.array([-250, -100, 0, 100, 200, 250])
+    scaled = cosine_similarity(FactoredMatrix(left * scale[:, None], right))
+    np.testing.assert_allclose(scaled, cosine_similarity(left @ right), atol=1e-12)
+
+
+def test_a_factored_unit_whose_inputs_cancel_but_for_rounding(rng):
+    right = rng.standard_normal((1, 50))
+    factored = FactoredMatrix(np.array([[0.1, 0.2], [0.1, -0.3]]), np.vstack([right, right / 3]))
+    assert (factored.left[1] @ factored.right != 0).any()
+    assert units_without_input(factored).tolist() == [False, True]
+
+
+def test_rounding_never_exceeds_one(rng):
+    parallel = np.outer(rng.standard_normal(200), rng.standard_normal(7))
+    for similarity in (cosine_similarity(parallel), functional_connectivity(parallel.T)):
+        assert np.abs(similarity).max() == 1

@@ -12,7 +12,9 @@ from fctoolbox.report import save_comparison
 from fctoolbox.report.figures import module_colours, report_figures
 from fctoolbox.report.page import folder_names
 from fctoolbox.report.places import _seen, place_of
+from fctoolbox.report.write import _write_json
 from fctoolbox.system import LabelVolume, Surface
+from tests.conftest import make_system
 
 
 class Page(HTMLParser):
@@ -240,3 +242,33 @@ def test_nulls_without_spread_can_be_drawn(tmp_path):
     page = report.save(tmp_path).read_text(encoding="utf-8")
     assert "no spread" not in page  # the page shows a dash, the figure says so
     assert json.loads((tmp_path / "report.json").read_text())["induced_modularity"]["nulls"][0]["z"] is None
+
+
+def test_the_page_names_what_was_left_out_and_who_is_in_which_module(tmp_path, rng):
+    weights = rng.standard_normal((12, 5))
+    weights[4] = 0
+    system = make_system(
+        rng,
+        projection=fct.InputProjection(weights),
+        annotations={"side": ["left"] * 6 + ["right"] * 6, "full name": [f"area {i}" for i in range(12)]},
+    )
+    report = quick(system)
+    text = " ".join(" ".join(Page(report.save(tmp_path).read_text(encoding="utf-8")).text).split())
+    assert "1 unit left out of everything: receives no input: u4" in text
+    assert report.caution() in text
+    assert "area 0" not in text  # a name that only one unit bears tells nothing about a module
+    for module in range(report.communities.n):
+        members = [
+            u for u, label in zip(report.system.units, report.communities.labels, strict=True) if label == module
+        ]
+        sides = ["left" if int(u[1:]) < 6 else "right" for u in members]
+        assert f"{module} {len(members)} {', '.join(members)}" in text
+        assert f"{max(set(sides), key=sides.count)} {max(map(sides.count, sides))}" in text
+    assert f"Induced modularity Q* of functional connectivity {report.induced.q:.4f} permutation" in text
+    assert f"Best Q* found on functional connectivity itself {report.induced.q_best:.4f}" in text
+
+
+def test_nan_never_reaches_a_file(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        _write_json(tmp_path / "r.json", {"q": float("nan")})
+    assert list(tmp_path.iterdir()) == []
