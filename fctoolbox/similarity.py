@@ -57,6 +57,7 @@ def cosine_similarity(weights: Weights | Any) -> Floats:
         similarity = (similarity + similarity.T) / 2
     elif sparse.issparse(weights):
         rows = sparse.csr_array(weights)
+        check_finite(rows.data[None, :], "weights (its stored values)")
         largest = sparse.diags_array(1 / abs(rows).max(axis=1).toarray().ravel())
         rows = largest @ rows
         rows = sparse.diags_array(1 / np.sqrt(rows.multiply(rows).sum(axis=1))) @ rows
@@ -82,8 +83,8 @@ def units_without_input(weights: Weights | Any) -> NDArray[np.bool_]:
     if isinstance(weights, FactoredMatrix):
         # |w_i|² = l_i G l_iᵀ, zero up to the rounding of a sum of that many products.
         largest = np.abs(weights.left).max(axis=1, keepdims=True)
-        left = weights.left / np.where(largest > 0, largest, 1)
-        right = weights.right / (np.abs(weights.right).max() or 1)
+        left = (weights.left / np.where(largest > 0, largest, 1)).astype(np.float64)
+        right = (weights.right / (np.abs(weights.right).max() or 1)).astype(np.float64)
         gram = right @ right.T
         squared = np.einsum("ik,kl,il->i", left, gram, left, optimize=True)
         bound = np.einsum("ik,k->i", np.abs(left), np.sqrt(np.diagonal(gram))) ** 2
@@ -118,10 +119,11 @@ def functional_connectivity(timeseries: Floats) -> Floats:
         raise InputError(
             f"units [{listed(constant)}] are constant, so their correlation is undefined; leave them out of the system"
         )
-    centred = timeseries - timeseries.mean(axis=0)
+    # BOLD has an offset of thousands: float32 sums over many time points would lose the signal in it.
+    centred = timeseries - timeseries.mean(axis=0, dtype=np.float64)
     centred /= np.abs(centred).max(axis=0)
     centred /= np.linalg.norm(centred, axis=0)
-    return _bounded(centred.T @ centred)
+    return _bounded((centred.T @ centred).astype(timeseries.dtype))
 
 
 def constant_units(timeseries: Floats) -> NDArray[np.bool_]:

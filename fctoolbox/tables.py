@@ -157,12 +157,22 @@ def _mostly_words(cells: Sequence[str]) -> bool:
     return sum(map(_is_word, cells)) > len(cells) / 2
 
 
+def _is_numbering(rows: list[list[str]]) -> bool:
+    """Whether the first row numbers the columns from 0 or 1, as pandas does for a matrix without names.
+
+    Not where that row makes the matrix square: the distances between points on a line begin alike.
+    """
+    numbers = [[str(j + start) for j in range(len(rows[0]))] for start in (0, 1)]
+    return len(rows[0]) > 2 and rows[0] in numbers and len(rows) != len(rows[0])
+
+
 def _from_cells(rows: list[list[str]], file: Path) -> Table:
     """Numbers with or without a header row and a first column of names."""
     first = rows[0]
     # Names may be numbers (region ids), where the corner above them is blank or says what they are.
     corner = len(first) > 1 and (first[0] == "" or first[0].lower() in UNIT_HEADERS)
     has_header = _mostly_words(first[1:] or first) or (corner and all(cell.isdecimal() for cell in first[1:]))
+    has_header = has_header or _is_numbering(rows)
     body = rows[1:] if has_header else rows
     if not body:
         raise InputError(f"{file} has a header, but no rows below it")

@@ -170,3 +170,21 @@ def test_rounding_never_exceeds_one(rng):
     parallel = np.outer(rng.standard_normal(200), rng.standard_normal(7))
     for similarity in (cosine_similarity(parallel), functional_connectivity(parallel.T)):
         assert np.abs(similarity).max() == 1
+
+
+def test_single_precision_with_the_offset_of_bold(rng):
+    signal = rng.standard_normal((50_000, 4))
+    signal[:, 1] += signal[:, 0]
+    bold = (signal * 100 + 10_000).astype(np.float32)
+    np.testing.assert_allclose(functional_connectivity(bold), np.corrcoef(signal.T), atol=1e-5)
+    assert functional_connectivity(bold).dtype == np.float32
+
+
+def test_single_precision_factors_of_high_rank_are_not_taken_for_silent(rng):
+    left, right = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 2000), (2000, 30)))
+    assert not units_without_input(FactoredMatrix(left, right)).any()
+
+
+def test_nan_in_a_sparse_projection_does_not_travel():
+    with pytest.raises(InputError, match="1 value that is not finite"):
+        cosine_similarity(sparse.csr_array(np.array([[1.0, np.nan], [0, 1], [1, 1]])))

@@ -10,7 +10,7 @@ from scipy.io import savemat
 from fctoolbox.errors import InputError
 from fctoolbox.matrices import read_system
 from fctoolbox.tables import read_table
-from tests.own_files import AREAS, CONNECTIVITY, INPUTS, UNITS, WEIGHTS, npz, text
+from tests.own_files import AREAS, CONNECTIVITY, INPUTS, UNITS, WEIGHTS, npz, numbers, text
 
 SMALL = np.array([[0.25, -1e-12], [3.0, 1e6], [0.0, 2.5]])
 SMALL_TEXT = {
@@ -392,3 +392,18 @@ def test_a_large_table_is_shared_not_copied(tmp_path):
     assert not read_table(tmp_path / "c.npy").values.flags.writeable
     system = read_system(tmp_path / "t.npy", connectivity=tmp_path / "c.npy")
     assert system.activity.connectivity.dtype == np.float32
+
+
+@pytest.mark.parametrize("start", [0, 1])
+def test_a_row_that_numbers_the_columns_is_a_header(write, start):
+    # pandas writes one when a matrix has no names; read as data it would be one more time point.
+    columns = [str(j + start) for j in range(4)]
+    table = read_table(write("t.csv", numbers(20, 4), columns=columns))
+    assert table.columns == tuple(columns)
+    np.testing.assert_array_equal(table.values, numbers(20, 4))
+
+
+def test_distances_on_a_line_are_no_header(write):
+    line = np.abs(np.subtract.outer(range(4), range(4)))
+    table = read_table(write("d.csv", "\n".join(",".join(map(str, row)) for row in line)))
+    np.testing.assert_array_equal(table.values, line)
