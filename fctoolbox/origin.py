@@ -386,13 +386,20 @@ def _relationship(similarity: Floats, connectivity: Floats) -> tuple[float, floa
         "functional connectivity": connectivity[pairs],
     }
     for what, values in edges.items():
-        if np.ptp(values) <= 1e-12:
+        if np.ptp(values) <= max(1e-12, 32 * np.finfo(values.dtype).eps):
             raise InputError(
                 f"the {what} is {values[0]:g} for every pair of units, so there is nothing to relate or to partition"
                 + (" (do all units receive the same pattern, or only one input?)" if "input" in what else "")
             )
     one, other = edges.values()
-    return float(np.corrcoef(one, other)[0, 1]), float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+    return float(np.corrcoef(one, other)[0, 1]), float(
+        np.corrcoef(*(rankdata(_unrounded(each)) for each in (one, other)))[0, 1]
+    )
+
+
+def _unrounded(values: Floats) -> Floats:
+    # Equal values that rounding has set apart are ties, which share a rank.
+    return np.asarray(np.round(values, 12 if values.dtype == np.float64 else 6))
 
 
 def _mantel(similarity: Floats, connectivity: Floats, orders: NDArray[np.generic]) -> NDArray[np.float64]:

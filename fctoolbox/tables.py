@@ -163,7 +163,16 @@ def _is_numbering(rows: list[list[str]]) -> bool:
     Not where that row makes the matrix square: the distances between points on a line begin alike.
     """
     numbers = [[str(j + start) for j in range(len(rows[0]))] for start in (0, 1)]
-    return len(rows[0]) > 2 and rows[0] in numbers and len(rows) != len(rows[0])
+    return len(rows[0]) > 3 and rows[0] in numbers and len(rows) != len(rows[0])
+
+
+def _refuse_numbering(header: list[str], body: list[list[str]], file: Path) -> None:
+    # Read as values, the numbers of the rows would be one more input, and outweigh all others.
+    column = [row[0] for row in body]
+    if len(body) > 3 and any(column == [str(i + start) for i in range(len(body))] for start in (0, 1)):
+        raise InputError(
+            f"{file}: the column '{header[0]}' only numbers the rows; call it 'unit' if it names them, or remove it"
+        )
 
 
 def _from_cells(rows: list[list[str]], file: Path) -> Table:
@@ -172,7 +181,8 @@ def _from_cells(rows: list[list[str]], file: Path) -> Table:
     # Names may be numbers (region ids), where the corner above them is blank or says what they are.
     corner = len(first) > 1 and (first[0] == "" or first[0].lower() in UNIT_HEADERS)
     has_header = _mostly_words(first[1:] or first) or (corner and all(cell.isdecimal() for cell in first[1:]))
-    has_header = has_header or _is_numbering(rows)
+    if not has_header and _is_numbering(rows):
+        return _from_cells(rows[1:], file)  # numbers of columns are no names
     body = rows[1:] if has_header else rows
     if not body:
         raise InputError(f"{file} has a header, but no rows below it")
@@ -180,6 +190,8 @@ def _from_cells(rows: list[list[str]], file: Path) -> Table:
     without_corner = has_header and len(first) == len(body[0]) - 1
     without_corner &= all(row[0].isdecimal() or not _is_number(row[0]) for row in body)
     has_names = without_corner or (has_header and corner) or _mostly_words([row[0] for row in body])
+    if has_header and not has_names:
+        _refuse_numbering(first, body, file)
     header = first[has_names and not without_corner :] if has_header else None
     width = len(body[0]) - has_names
     if header is not None and len(header) != width:
