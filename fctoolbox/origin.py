@@ -392,9 +392,8 @@ def _relationship(similarity: Floats, connectivity: Floats) -> tuple[float, floa
                 + (" (do all units receive the same pattern, or only one input?)" if "input" in what else "")
             )
     one, other = edges.values()
-    return float(np.corrcoef(one, other)[0, 1]), float(
-        np.corrcoef(*(rankdata(_unrounded(each)) for each in (one, other)))[0, 1]
-    )
+    ranks = [rankdata(_unrounded(each)) for each in (one, other)]
+    return float(np.corrcoef(one, other)[0, 1]), float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _unrounded(values: Floats) -> Floats:
