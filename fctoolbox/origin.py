@@ -386,7 +386,7 @@ def _relationship(similarity: Floats, connectivity: Floats) -> tuple[float, floa
         "functional connectivity": connectivity[pairs],
     }
     for what, values in edges.items():
-        if np.ptp(values) <= max(1e-12, 32 * np.finfo(values.dtype).eps):
+        if np.ptp(values) <= max(1e-12, float(32 * np.finfo(values.dtype).eps)):
             raise InputError(
                 f"the {what} is {values[0]:g} for every pair of units, so there is nothing to relate or to partition"
                 + (" (do all units receive the same pattern, or only one input?)" if "input" in what else "")
