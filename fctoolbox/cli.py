@@ -208,7 +208,12 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
                     f"'{source.name}' cannot be had, and its miniature '{source.miniature}' is compared already; "
                     f"leave '{source.name}' out"
                 ) from error
-            system = load_source(find_source(source.miniature))
+            miniature = find_source(source.miniature)
+            if strange := [name for name in given[source.name] if name not in miniature.options]:
+                raise InputError(
+                    f"the miniature '{miniature.name}' has no option {listed(strange)}, which '{source.name}' was given"
+                ) from error
+            system = load_source(miniature, **given[source.name])
         loaded = system.provenance.source
         asked += [loaded, *_options_of(system, loaded)]
         reports.append(_analyse(system, **settings))

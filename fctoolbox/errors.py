@@ -23,6 +23,17 @@ def listed(names: Iterable[object], *, most: int = 8) -> str:
     return shown if len(words) <= most else f"{shown} … and {len(words) - most} more"
 
 
+def check_whole(option: str, value: object, least: int) -> None:
+    """Refuse an option that is not a whole number of at least `least`.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:  # type: ignore[operator]
+        raise InputError(f"{option} is {value!r}; it must be a whole number of at least {least}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is spelt most like `name`; empty when none is close."""
     lowered = {each.lower(): each for each in reversed(list(known))}

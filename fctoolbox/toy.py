@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fctoolbox.errors import InputError
+from fctoolbox.errors import InputError, check_whole
 from fctoolbox.plugins import Source, hookimpl
 from fctoolbox.system import Geometry, InputProjection, Provenance, RecurrentActivity, RecurrentSystem
 
@@ -43,6 +43,16 @@ def load(
     RecurrentSystem
         The planted community of each unit is the annotation ``planted`` (one community in the null case).
     """
+    for name, value, least in (
+        ("n_units", n_units, 3),
+        ("n_inputs", n_inputs, 1),
+        ("n_times", n_times, 3),
+        ("seed", seed, 0),
+        ("n_communities", n_communities, 1),
+    ):
+        check_whole(name, value, least)
+    if noise < 0:
+        raise InputError(f"noise is {noise}; it must be 0 or more")
     if not 1 <= n_communities <= n_units:
         raise InputError(f"n_communities is {n_communities}; it must lie between 1 and n_units ({n_units})")
     rng = np.random.default_rng(seed)

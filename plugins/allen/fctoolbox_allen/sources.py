@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fctoolbox.errors import listed
+from fctoolbox.errors import check_whole, listed
 from fctoolbox.system import Provenance, RecurrentSystem
 from fctoolbox_allen.ccf import Annotation, kept_annotation, read_annotation, read_structures
 from fctoolbox_allen.files import PUBLISHED, Files, fetched_files
@@ -108,6 +108,7 @@ def load_miniature(
     RecurrentSystem
         The planted community of each area is the annotation ``planted``.
     """
+    check_whole("seed", seed, 0)
     from fctoolbox_allen.miniature import planted_community, write_files
 
     provenance = Provenance(

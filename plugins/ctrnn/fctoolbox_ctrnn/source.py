@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fctoolbox.errors import InputError
+from fctoolbox.errors import InputError, check_whole
 from fctoolbox.system import InputProjection, Provenance, RecurrentActivity, RecurrentSystem
 from fctoolbox_ctrnn.network import CTRNN
 
@@ -84,7 +84,7 @@ def load(
         ("steps", steps, 1),
         ("n_trials", n_trials, 2),
     ):
-        _check_whole(name, value, least)
+        check_whole(name, value, least)
     if dt > TAU:
         raise InputError(f"dt is {dt} ms; it must not exceed the units' time constant of {TAU:g} ms")
     if inputs not in ("stimulus", "all"):
@@ -180,8 +180,3 @@ def _softmax(outputs: Floats) -> Floats:
     shares = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
     softmax: Floats = shares / shares.sum(axis=-1, keepdims=True)
     return softmax
-
-
-def _check_whole(option: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{option} is {value!r}; it must be a whole number of at least {least}")

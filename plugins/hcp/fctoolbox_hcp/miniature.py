@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fctoolbox.errors import check_whole
 from fctoolbox.system import Provenance, RecurrentSystem
 from fctoolbox_hcp.template import PACKAGES, TemplatePaths, read_template
 from fctoolbox_hcp.thalamus import CENTRES
@@ -79,6 +80,7 @@ def load(
     RecurrentSystem
         The community of each area is the annotation ``planted``.
     """
+    check_whole("seed", seed, 0)
     with TemporaryDirectory(prefix="human-mini-") as folder:
         paths, community = write_miniature(Path(folder), planted=planted, rng=seed)
         provenance = Provenance(
