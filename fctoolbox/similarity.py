@@ -147,7 +147,8 @@ def connectivity_of(activity: RecurrentActivity) -> Floats:
     """The functional connectivity of an activity, as Pearson r.
 
     The connectivity that came with the data is preferred to the correlations of the time series; Fisher z is
-    brought back to r by tanh, because a modularity of z is another number (see the glossary).
+    brought back to r by tanh, because a modularity of z is another number (see the glossary). Where its two triangles
+    differ by rounding, their mean is taken.
 
     Returns
     -------
@@ -156,7 +157,9 @@ def connectivity_of(activity: RecurrentActivity) -> Floats:
     if activity.connectivity is None:
         assert activity.timeseries is not None  # RecurrentActivity has one of the two
         return functional_connectivity(activity.timeseries)
-    return np.tanh(activity.connectivity) if activity.scale == "fisher-z" else activity.connectivity
+    connectivity = np.tanh(activity.connectivity) if activity.scale == "fisher-z" else activity.connectivity
+    # Without the diagonal, or after tanh, a difference that was small beside the largest value may no longer be.
+    return connectivity if np.array_equal(connectivity, connectivity.T) else (connectivity + connectivity.T) / 2
 
 
 def _real_matrix(values: Any, what: str) -> Floats:

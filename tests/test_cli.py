@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -145,6 +146,8 @@ def test_bad_own_files_leave_with_2_and_one_sentence(own_files, tmp_path, capsys
         (["run", "toy", "-o", "n_units=many", "--out", "o"], "'many'; it must be a whole number"),
         (["run", "toy", "-o", "planted=perhaps", "--out", "o"], "it must be true or false"),
         (["run", "toy", "-o", "n_units", "--out", "o"], "write KEY=VALUE"),
+        (["run", "toy", "-o", "seed=-1", "--out", "o"], "seed is -1; it must be a whole number of at least 0"),
+        (["run", "toy", "-o", "n_inputs=-3", "--out", "o"], "n_inputs is -3; it must be a whole number of at least 1"),
         (["run", "--out", "o"], "name a source"),
         (["run", "toy", "--projection", "x.csv", "--out", "o"], "not both"),
         (["run", "toy", "--fisher-z", "--out", "o"], "--fisher-z belongs with --projection"),
@@ -226,6 +229,10 @@ def _load_far(*, option=1):
     fetch(UNREACHABLE)
 
 
+def _load_far_of_size(*, n_units=9, detail=1):
+    fetch(UNREACHABLE)
+
+
 @pytest.fixture
 def far_source(monkeypatch):
     """A source whose data cannot be had, with the toy as its miniature."""
@@ -247,6 +254,20 @@ def test_the_miniature_is_announced_as_synthetic(far_source, tmp_path, capsys):
     assert "SYNTHETIC miniature 'toy' instead of 'far'" in captured.err
     assert "toy (synthetic" in captured.out
     assert "Synthetic, made up by a program" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_miniature_gets_the_options_of_the_source_that_it_stands_for(monkeypatch, far_source, tmp_path, capsys):
+    far = replace(plugins.find_source("far"), load=_load_far_of_size)
+    toy = plugins.find_source("toy")
+    monkeypatch.setattr(plugins, "installed", lru_cache(lambda: Installed((), {"far": far, "toy": toy}, {})))
+    common = ("compare", "far", "--or-miniature", *QUICK, "--out", tmp_path)
+    assert call(*common, "-o", "far:n_units=20") == 0
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert content["comparison"][0]["system"]["n_units"] == 20
+    assert "-o toy:n_units=20" in content["comparison"][0]["provenance"]["command"]
+    capsys.readouterr()
+    assert call(*common, "-o", "far:detail=2") == 2
+    assert "the miniature 'toy' has no option detail, which 'far' was given" in capsys.readouterr().err
 
 
 def test_a_miniature_is_not_compared_with_itself(far_source, tmp_path, capsys):

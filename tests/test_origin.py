@@ -227,6 +227,19 @@ def test_nothing_to_relate(rng):
         quick(make_system(rng, projection=fct.InputProjection(silent)))
 
 
+@pytest.mark.parametrize("scale", ["pearson-r", "fisher-z"])
+def test_triangles_that_differ_by_rounding_are_averaged(rng, scale):
+    # Small correlations beside a large diagonal: the difference is within the tolerance of the whole matrix alone.
+    connectivity = 0.02 * np.corrcoef(rng.standard_normal((12, 40)))
+    np.fill_diagonal(connectivity, 0.9999)
+    connectivity = connectivity + np.triu(np.full((12, 12), 5e-5), 1)
+    activity = fct.RecurrentActivity(connectivity=connectivity, scale=scale)
+    report = quick(make_system(rng, activity=activity))
+    np.testing.assert_array_equal(report.connectivity, report.connectivity.T)
+    expected = connectivity if scale == "pearson-r" else np.tanh(connectivity)
+    np.testing.assert_allclose(report.connectivity, expected, atol=2.6e-5)
+
+
 def test_notebook_view_escapes(rng):
     report = quick(make_system(rng, name="<b> (synthetic)"))
     view = report._repr_html_()

@@ -11,7 +11,7 @@ from fctoolbox_allen.oh2014 import find_division, read_connectome, read_division
 from fctoolbox_allen.regional import area_projection, cortical_areas
 from fctoolbox_allen.sources import Choices, load_miniature, load_regional, read_system
 
-from fctoolbox import InputError, analyse_origin, cosine_similarity, modularity
+from fctoolbox import InputError, analyse_origin, cli, cosine_similarity, modularity
 from fctoolbox.plugins import load_source
 from fctoolbox.system import Provenance
 from fctoolbox.testing import check_source
@@ -272,3 +272,9 @@ def test_one_real_scan(real):
     np.testing.assert_array_equal(one.activity.timeseries, real.activity.timeseries[-160:])
     with pytest.raises(InputError, match="1 … 53"):
         load_regional(scan=54)
+
+
+def test_a_negative_seed_leaves_with_2_and_one_sentence(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["run", "mouse-mini", "-o", "seed=-1", "--out", str(tmp_path)])
+    assert capsys.readouterr().err == "Error: seed is -1; it must be a whole number of at least 0\n"

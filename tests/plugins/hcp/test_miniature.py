@@ -8,6 +8,7 @@ from fctoolbox_hcp import miniature
 from fctoolbox_hcp.miniature import write_miniature
 
 import fctoolbox as fct
+from fctoolbox import cli
 from fctoolbox.testing import check_source
 
 
@@ -79,3 +80,9 @@ def test_it_says_that_it_is_synthetic_and_leaves_nothing_behind(tmp_path, monkey
 @pytest.mark.parametrize("options", [{}, {"hemisphere": "both", "fwhm": 4.0}, {"planted": False}])
 def test_it_keeps_the_contract(options):
     check_source("human-mini", **options)
+
+
+def test_a_negative_seed_leaves_with_2_and_one_sentence(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["run", "human-mini", "-o", "seed=-1", "--out", str(tmp_path)])
+    assert capsys.readouterr().err == "Error: seed is -1; it must be a whole number of at least 0\n"
