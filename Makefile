@@ -1,12 +1,15 @@
 # make demo   the main job on real data: a trained network, a mouse, a human, on one page
 # make test   all quick tests, with ruff, mypy and import-linter
-# Both set up what they need in .venv; nothing but Python ≥ 3.11, make and a package index is required.
+# Both set up what they need in .venv; nothing but Python 3.11 to 3.13, make and a package index is required.
 
 PYTHON ?= python3
 BIN := .venv/bin
 OTHERS := atlases plugins/ctrnn plugins/allen plugins/hcp
 STAMP := .venv/ready
 JOBS ?= 2
+# Other versions have no wheels of the pinned packages: pip would try to compile them, and fail late.
+CHECK_PYTHON := import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else \
+  "The pinned packages have wheels for Python 3.11 to 3.13, and $(PYTHON) is %d.%d; use: make PYTHON=python3.13 ..." % v[:2])
 # With ../shared/data beside the checkout its files are read in place; otherwise they are downloaded.
 ifeq ($(origin FCTOOLBOX_MIRROR),undefined)
 ifneq ($(wildcard ../shared/data/.),)
@@ -19,9 +22,9 @@ endif
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt atlases/pyproject.toml $(wildcard plugins/*/pyproject.toml)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fctoolbox needs Python 3.11 or newer; say which with: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -c '$(CHECK_PYTHON)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	# torch first and alone: with it in place, nothing else can pull a GPU build of several GB.
+	# torch first and alone: nothing else then chooses its version. Which build comes is the index's choice (see README).
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch hatchling editables
 	# The core before those that need it: pip does not look for a dependency among the folders it is given with extras.
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
