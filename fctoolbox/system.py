@@ -195,7 +195,7 @@ class Surface:
     sphere : (n_vertices, 3) array, optional
         The same vertices on the spherical surface.
     hemispheres : (n_vertices,) str, optional
-        ``"left"`` or ``"right"``, where the mesh holds both.
+        ``"left"`` or ``"right"``, where the mesh holds both. Without them, x < 0 is left.
     """
 
     vertices: Floats
@@ -221,6 +221,8 @@ class Surface:
         hemispheres = None if self.hemispheres is None else tuple(map(str, self.hemispheres))
         if hemispheres is not None and len(hemispheres) != n_vertices:
             raise InputError(f"hemispheres has {len(hemispheres)} entries for {n_vertices} vertices")
+        if strange := set(hemispheres or ()) - {"left", "right"}:
+            raise InputError(f"hemispheres holds {listed(map(repr, sorted(strange)))}; it may hold 'left' and 'right'")
         _set(
             self,
             vertices=vertices,

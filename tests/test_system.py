@@ -159,6 +159,10 @@ def test_number_types(given, kept):
         (lambda: Surface(np.ones((3, 3)), [[0, 1, 2]], [0]), r"unit_of_vertex has shape \(1,\), expected \(3,\)"),
         (lambda: Surface(np.ones((3, 3)), [[0, 1, 2]], [0] * 3, np.ones((2, 3))), r"sphere has shape \(2, 3\)"),
         (lambda: Surface(np.ones((3, 3)), [[0, 1, 2]], [0] * 3, hemispheres=["left"]), "1 entries for 3 vertices"),
+        (
+            lambda: Surface(np.ones((3, 3)), [[0, 1, 2]], [0] * 3, hemispheres=["left", "rh", "L"]),
+            "hemispheres holds 'L', 'rh'; it may hold 'left' and 'right'",
+        ),
         (lambda: LabelVolume(np.zeros((2, 2), dtype=int), EYE), r"\(2, 2\) must be 3-D"),
         *(
             (lambda o=o: LabelVolume(np.zeros((2, 2, 2), dtype=int), EYE, o), f"orientation is '{o}'.*as in 'PIR'")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fctoolbox.origin import OriginReport
 from fctoolbox.report.figures import module_colours, new_figure
-from fctoolbox.system import Floats, LabelVolume
+from fctoolbox.system import Floats, LabelVolume, Surface
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,9 +25,9 @@ _MAX_TRACES = 6
 def place_of(report: OriginReport) -> str:
     """What the modules are drawn on: the most telling picture that the system allows."""
     geometry = report.system.geometry
-    if geometry is not None and geometry.surface is not None:
+    if geometry is not None and geometry.surface is not None and _sides(geometry.surface):
         return "surface"
-    if geometry is not None and geometry.volume is not None:
+    if geometry is not None and geometry.volume is not None and (geometry.volume.unit_of_voxel >= 0).any():
         return "volume"
     if geometry is not None and geometry.positions is not None:
         return "positions"
@@ -79,25 +79,30 @@ def _rgb(n_modules: int) -> NDArray[np.float64]:
 def _surface_figure(report: OriginReport) -> "Figure":
     """Every hemisphere that holds units, from outside and from the midline."""
     surface = _part(report, "surface")
-    sides = (
-        np.array(surface.hemispheres)
-        if surface.hemispheres is not None
-        else np.where(surface.vertices[:, 0] < 0, "left", "right")
-    )
-    shown = [side for side in ("left", "right") if (surface.unit_of_vertex[sides == side] >= 0).any()]
+    shown = _sides(surface)
     figure = new_figure(height=0.45 + 1.35 * len(shown) if len(shown) > 1 else 1.9)
     panels = figure.subplots(len(shown), 2, squeeze=False)
     colours = _rgb(report.communities.n)
     module_of_unit = np.append(report.communities.labels, report.communities.n)  # index -1: no unit
     module_of_vertex = module_of_unit[np.maximum(surface.unit_of_vertex, -1)]
-    for row, side in zip(panels, shown, strict=True):
+    for row, (side, faces) in zip(panels, shown.items(), strict=True):
         outside = -1.0 if side == "left" else 1.0
-        faces = surface.faces[(sides[surface.faces] == side).all(axis=1)]
         for axes, towards, view in ((row[0], outside, "lateral"), (row[1], -outside, "medial")):
             _draw_mesh(axes, surface.vertices, faces, colours[module_of_vertex], towards)
             axes.set_title(f"{side} {view}", pad=2)
     _legend(figure, report)
     return figure
+
+
+def _sides(surface: Surface) -> dict[str, NDArray[Any]]:
+    """The faces of each hemisphere on which a unit can be seen."""
+    of_vertex = (
+        np.where(surface.vertices[:, 0] < 0, "left", "right")
+        if surface.hemispheres is None
+        else np.array(surface.hemispheres)
+    )
+    faces = {side: surface.faces[(of_vertex[surface.faces] == side).all(axis=1)] for side in ("left", "right")}
+    return {side: its for side, its in faces.items() if (surface.unit_of_vertex[its] >= 0).any()}
 
 
 def _draw_mesh(

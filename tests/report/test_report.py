@@ -190,6 +190,21 @@ def test_every_place_can_be_drawn(place, geometry, with_activity, tmp_path):
     assert (tmp_path / "figures/modules.png").stat().st_size > 3000
 
 
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        fct.Geometry(surface=replace(tetrahedra(), unit_of_vertex=np.full(8, -1))),
+        fct.Geometry(surface=replace(tetrahedra(), faces=np.empty((0, 3), dtype=int))),
+        fct.Geometry(volume=LabelVolume(np.full((2, 2, 2), -2), np.eye(4))),
+    ],
+    ids=["no vertex of a unit", "no face", "no voxel of a unit"],
+)
+def test_where_no_unit_can_be_seen_the_modules_are_drawn_elsewhere(geometry):
+    report = quick(with_geometry(geometry, with_activity=True))
+    assert place_of(report) == "activity"
+    assert report_figures(report)["modules"].axes
+
+
 def test_looking_into_a_volume():
     # PIR: the first axis leads back, the second down, the third right. Voxel 7 lies above 8; 9 far right.
     grid = np.full((3, 4, 5), -1)
