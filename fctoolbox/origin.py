@@ -11,11 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from fctoolbox.communities import OBJECTIVE, Communities, detect_communities, modularities, modularity
-from fctoolbox.errors import InputError, listed, suggestion
+from fctoolbox.errors import InputError, check_whole, listed, suggestion
 from fctoolbox.nulls import NullTest, permutation, significance, variogram
 from fctoolbox.nulls.distances import distances_of
+from fctoolbox.nulls.variogram import check_variogram
+from fctoolbox.randomness import generator
 from fctoolbox.similarity import connectivity_of, constant_units, cosine_similarity, units_without_input
 from fctoolbox.system import Floats, RecurrentSystem
 
@@ -249,7 +252,8 @@ def analyse_origin(
     Raises
     ------
     InputError
-        If too few units remain, or similarity or connectivity is the same for all pairs.
+        If too few units remain, similarity or connectivity is the same for all pairs, or a null or another setting
+        cannot be used.
 
     References
     ----------
@@ -257,12 +261,14 @@ def analyse_origin(
     """
     started = time.perf_counter()
     models = _null_names(null)
-    if n_nulls < 1:
-        raise InputError(f"n_nulls is {n_nulls}; it must be at least 1")
+    check_whole("n_nulls", n_nulls, 1)
     rng, seed = _seeded(rng)
     rng_similarity, rng_connectivity, *rng_nulls = rng.spawn(2 + len(NULLS))
 
     analysed, dropped = _usable(system, constant_units)
+    if "variogram" in models:
+        distances = distances_of(analysed.geometry, analysed.name)
+        check_variogram(distances)
     similarity = cosine_similarity(analysed.projection.weights)
     connectivity = connectivity_of(analysed.activity)
 
@@ -282,8 +288,9 @@ def analyse_origin(
             orders = permutation(np.arange(analysed.n_units), n_nulls=n_nulls, rng=rng_null)
             partitions = communities.labels[orders]
             relationship_nulls.append(significance(pearson_r, _mantel(similarity, connectivity, orders), model=model))
+        elif communities.n == 1:  # one module looks the same however it is arranged
+            partitions = np.tile(communities.labels, (n_nulls, 1))
         else:
-            distances = distances_of(analysed.geometry, analysed.name)
             partitions = variogram(communities.labels, distances=distances, n_nulls=n_nulls, rng=rng_null)
         null_q = modularities(connectivity, partitions, resolution=resolution)
         induced_nulls.append(significance(induced_q, null_q, model=model))
@@ -337,7 +344,9 @@ def _version(distribution: str) -> str:
 
 
 def _null_names(null: str | Sequence[str]) -> tuple[str, ...]:
-    names = (null,) if isinstance(null, str) else tuple(dict.fromkeys(null))
+    names = (null,) if isinstance(null, str) else tuple(dict.fromkeys(null or ()))
+    if not names:
+        raise InputError(f"null is {null!r}; name at least one of: {', '.join(NULLS)}")
     for name in names:
         if name not in NULLS:
             raise InputError(f"no null named '{name}'.{suggestion(name, NULLS)} There are: {', '.join(NULLS)}.")
@@ -347,10 +356,8 @@ def _null_names(null: str | Sequence[str]) -> tuple[str, ...]:
 def _seeded(rng: int | np.random.Generator | None) -> tuple[np.random.Generator, str]:
     if isinstance(rng, np.random.Generator):
         return rng, f"a {type(rng.bit_generator).__name__} generator that was handed in"
-    seed = int(np.random.SeedSequence().entropy) if rng is None else int(rng)  # type: ignore[arg-type]
-    if seed < 0:
-        raise InputError(f"rng is {seed}; a seed must be 0 or more")
-    return np.random.default_rng(seed), str(seed)
+    seed = np.random.SeedSequence().entropy if rng is None else rng
+    return generator(seed), str(int(seed))  # type: ignore[arg-type]
 
 
 def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tuple[Dropped, ...]]:
@@ -412,7 +419,8 @@ def _mantel(similarity: Floats, connectivity: Floats, orders: NDArray[np.generic
         scores.append(score)
     one, other = scores
     # Both triangles are summed, hence the half.
-    return np.array([np.vdot(one[np.ix_(order, order)], other) / 2 for order in orders])
+    bar = tqdm(orders, desc="permutation nulls", unit="null", delay=2, disable=None)
+    return np.array([np.vdot(one[np.ix_(order, order)], other) / 2 for order in bar])
 
 
 def _fc_scale(system: RecurrentSystem) -> str:

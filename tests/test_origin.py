@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -207,14 +208,61 @@ def test_variogram_uses_distances_or_positions(rng, toy):
     ("settings", "message"),
     [
         ({"null": "permutaton"}, "Did you mean 'permutation'"),
+        ({"null": ()}, r"null is \(\); name at least one of: permutation, variogram"),
         ({"n_nulls": 0}, "n_nulls is 0"),
+        ({"n_nulls": 10.5}, "n_nulls is 10.5; it must be a whole number of at least 1"),
         ({"rng": -1}, "rng is -1"),
+        ({"rng": 1.5}, "rng is 1.5; it must be a whole number"),
+        ({"rng": True}, "rng is True; it must be a whole number"),
+        ({"rng": "7"}, "rng is '7'; it must be a whole number"),
+        ({"rng": np.random.RandomState(0)}, "rng is RandomState.*a numpy.random.Generator, or None"),
         ({"constant_units": "ignore"}, "must be 'drop' or 'error'"),
     ],
 )
 def test_bad_settings(toy, settings, message):
     with pytest.raises(fct.InputError, match=message):
         quick(toy, **settings)
+
+
+LINE = np.outer(np.arange(16.0), [1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        (None, "neither positions nor distances"),
+        (fct.Geometry(positions=LINE[:12]), "at least 15 units"),
+        (fct.Geometry(positions=np.ones((16, 3))), "those of 16 units lie at the same place"),
+        (fct.Geometry(distances=1 - np.eye(16)), "which are all 1 here: a variogram needs several"),
+        (fct.Geometry(positions=LINE), "brainsmash"),
+    ],
+    ids=["nowhere", "few units", "one place", "equally far", "no brainsmash"],
+)
+def test_a_null_that_cannot_be_made_is_refused_before_the_search(rng, monkeypatch, geometry, message):
+    def search(*_, **__):
+        raise AssertionError("the search had begun")
+
+    monkeypatch.setattr(origin, "detect_communities", search)
+    if message == "brainsmash":
+        monkeypatch.setitem(sys.modules, "brainsmash.mapgen.base", None)
+    system = make_system(rng, n_units=12 if "15" in message else 16, geometry=geometry)
+    with pytest.raises(fct.InputError, match=message):
+        quick(system, null=["permutation", "variogram"])
+
+
+def test_of_a_single_module_all_nulls_are_the_same(rng):
+    projection = fct.InputProjection(rng.random((16, 5)))
+    system = make_system(rng, n_units=16, projection=projection, geometry=fct.Geometry(positions=LINE))
+    report = quick(system, null=["permutation", "variogram"], resolution=0.1)
+    assert report.communities.n == 1
+    assert [(test.z, test.p_value) for test in report.induced.nulls] == [(None, 1.0)] * 2
+
+
+def test_long_nulls_show_how_far_they_are(toy, monkeypatch):
+    shown = []
+    monkeypatch.setattr(origin, "tqdm", lambda orders, **settings: shown.append(settings) or orders)
+    quick(toy)
+    assert shown == [{"desc": "permutation nulls", "unit": "null", "delay": 2, "disable": None}]
 
 
 def test_nothing_to_relate(rng):

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fctoolbox.errors import InputError
+from fctoolbox.errors import InputError, check_whole
+from fctoolbox.randomness import generator
 
 
 def permutation(
@@ -25,11 +26,17 @@ def permutation(
     -------
     (n_nulls, n_units) array
 
+    Raises
+    ------
+    InputError
+        If the values are not one for each unit, or `n_nulls` or `rng` cannot be used.
+
     References
     ----------
     Mantel 1967, Cancer Research 27:209.
     """
     values = np.asarray(values)
-    if values.ndim != 1 or n_nulls < 1:
-        raise InputError(f"values have shape {values.shape} and n_nulls is {n_nulls}; they must be 1-D and at least 1")
-    return np.random.default_rng(rng).permuted(np.tile(values, (n_nulls, 1)), axis=1)
+    if values.ndim != 1:
+        raise InputError(f"values have shape {values.shape}; there must be one for each unit, (n_units,)")
+    check_whole("n_nulls", n_nulls, 1)
+    return generator(rng).permuted(np.tile(values, (n_nulls, 1)), axis=1)

@@ -63,6 +63,16 @@ def test_bad_input(positions, monkeypatch):
         variogram(np.arange(5), distances=distances[:5, :5], n_nulls=1)
     with pytest.raises(InputError, match="not all equal"):
         variogram(np.ones(60), distances=distances, n_nulls=1)
+    with pytest.raises(InputError, match="n_nulls is 0"):
+        variogram(np.arange(60), distances=distances, n_nulls=0)
+    with pytest.raises(InputError, match=r"rng is 1\.5"):
+        variogram(np.arange(60), distances=distances, n_nulls=1, rng=1.5)
+    crowd = np.vstack([positions[:54], np.tile(positions[54], (7, 1))])
+    with pytest.raises(InputError, match=r"those of 7 units lie .* \(the first is unit 54, counted from 0\)"):
+        variogram(np.arange(61), distances=euclidean_distances(crowd), n_nulls=1)
+    grid = np.stack([*np.mgrid[:4, :4].reshape(2, -1), np.zeros(16)], axis=1)
+    with pytest.raises(InputError, match="the shortest 25 % of the distances, which are all 1 here"):
+        variogram(np.arange(16), distances=euclidean_distances(grid), n_nulls=1)
     monkeypatch.setitem(sys.modules, "brainsmash.mapgen.base", None)
     with pytest.raises(InputError, match=r"pip install 'fctoolbox\[brainsmash\]'"):
         variogram(np.arange(60), distances=distances, n_nulls=1)

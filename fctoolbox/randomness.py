@@ -1,0 +1,31 @@
+"""What `rng` may be."""
+
+import operator
+
+import numpy as np
+
+from fctoolbox.errors import InputError
+
+
+def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
+    """The generator that `rng` stands for: itself, one seeded with it, or (None) one that nobody can repeat.
+
+    Raises
+    ------
+    InputError
+        If it is anything else, such as numpy's older RandomState, or a negative number.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.default_rng(None if rng is None else _seed(rng))
+
+
+def _seed(rng: object) -> int:
+    if not isinstance(rng, bool | np.bool_):
+        try:
+            seed = operator.index(rng)  # type: ignore[arg-type]
+        except TypeError:
+            seed = -1
+        if seed >= 0:
+            return seed
+    raise InputError(f"rng is {rng!r}; it must be a whole number of at least 0, a numpy.random.Generator, or None")
