@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fctoolbox.errors import DataUnavailable, InputError, PluginError, listed, suggestion
+from fctoolbox.errors import DataUnavailable, InputError, PluginError, blamed_on, listed, suggestion
 from fctoolbox.plugins import GROUP, Source, discover, find_source, installed, load_source
 from fctoolbox.system import RecurrentSystem, options_in_words
 
@@ -48,13 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "Interrupted. Downloads and the training of networks go on from here when it is run again.", err=True
         )
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        # A folder that cannot be written, a full disk: the user's to repair, but with the system's own words.
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
     except Exception as error:  # noqa: BLE001  (the last resort: say whose fault it is, and show all)
         traceback.print_exc()
         click.echo(
@@ -341,13 +334,13 @@ def _analyse(system: RecurrentSystem, **settings: Any) -> "OriginReport":
 
 
 def _writable(folder: Path) -> None:
-    # Before the work, not after it.
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {folder}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"--out {folder} cannot be written to")
+    # Before the work, not after it; the folder is made only when there is something to put into it.
+    with blamed_on(f"--out {folder}"):
+        existing = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+        if not existing.is_dir():
+            raise InputError(f"--out {folder}: {existing} is not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise InputError(f"--out {folder}: {existing} cannot be written to")
 
 
 def _say(reports: "Sequence[OriginReport]", page: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from fctoolbox.errors import DataUnavailable
+from fctoolbox.errors import DataUnavailable, blamed_on
 from fctoolbox.system import FileRecord
 
 _CONNECT_SECONDS = 10
@@ -64,8 +64,11 @@ def locate(file: DataFile) -> Path | None:
         folder = Path(mirror).expanduser()
         if not folder.is_dir():
             warnings.warn(f"FCTOOLBOX_MIRROR names {mirror}, which is not a folder; it is ignored", stacklevel=2)
-        elif found := _search(folder, file):
-            return found
+        else:
+            with blamed_on(f"FCTOOLBOX_MIRROR names {mirror}, which cannot be searched"):
+                found = _search(folder, file)
+            if found:
+                return found
     cached = _cached_path(file)
     return cached if cached.is_file() and sha256_of(cached) == file.sha256 else None
 
@@ -122,22 +125,30 @@ def fetch(file: DataFile) -> Path:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, as hexadecimal digits."""
-    status = Path(path).stat()
-    return _sha256(Path(path), status.st_size, status.st_mtime_ns)
+    with blamed_on(f"{path} cannot be read"):
+        status = Path(path).stat()
+        return _sha256(Path(path), status.st_size, status.st_mtime_ns)
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, which becomes `path` only when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix, delete=False) as stream:
-        temporary = Path(stream.name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """A temporary name to write to, which becomes `path` only when the block ends well.
+
+    Raises
+    ------
+    InputError
+        If the system refuses: no such folder can be made, the disk is full.
+    """
+    with blamed_on(f"{path} cannot be written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix, delete=False) as stream:
+            temporary = Path(stream.name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -1,7 +1,8 @@
 """The errors a user can cause, and therefore repair."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -14,6 +15,15 @@ class DataUnavailable(InputError):
 
 class PluginError(InputError):
     """A plugin breaks its contract."""
+
+
+@contextmanager
+def blamed_on(what: str) -> Iterator[None]:
+    """Turn what the system says about a path that the user named into an InputError that begins with `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what}: {error.strerror or error}") from error
 
 
 def listed(names: Iterable[object], *, most: int = 8) -> str:

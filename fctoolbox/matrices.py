@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fctoolbox.data import sha256_of
-from fctoolbox.errors import InputError, listed, nearest
+from fctoolbox.errors import InputError, blamed_on, listed, nearest
 from fctoolbox.system import (
     FileRecord,
     Floats,
@@ -160,8 +160,9 @@ def read_labels(path: str | Path, units: Sequence[str] | None, n_units: int) -> 
         If a unit is missing, unknown or named twice, or a label is empty.
     """
     file = Path(path)
-    check_exists(file)
-    rows = text_rows(file)
+    with blamed_on(f"{file} cannot be read"):
+        check_exists(file)
+        rows = text_rows(file)
     head = [cell.lower() for cell in rows[0]]
     unit_column = next((head.index(word) for word in UNIT_HEADERS if word in head), None)
     label_column = next((head.index(word) for word in _LABEL_HEADERS if word in head), None)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from fctoolbox.errors import InputError, listed, nearest, suggestion
+from fctoolbox.errors import InputError, blamed_on, listed, nearest, suggestion
 from fctoolbox.safe_pickle import read_array_pickle
 from fctoolbox.system import (
     Floats,
@@ -73,8 +73,13 @@ def read_table(path: str | Path) -> Table:
     InputError
         If there is no such file, it holds no single matrix, or a cell is not a number; with file, row and column.
     """
+    with blamed_on(f"{path} cannot be read"):
+        return _read_table(Path(path))
+
+
+def _read_table(path: Path) -> Table:
     match = _BINARY.fullmatch(str(path))
-    file, key = (Path(match["file"]), match["key"]) if match and not Path(path).exists() else (Path(path), "")
+    file, key = (Path(match["file"]), match["key"]) if match and not path.exists() else (path, "")
     check_exists(file)
     readers: dict[str, Callable[[Path, str], Table]] = {
         ".csv": _read_text,

@@ -1,12 +1,15 @@
+import errno
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import TemplateNotFound
 
 import fctoolbox as fct
 from fctoolbox import cli, plugins
@@ -168,10 +171,18 @@ def test_bad_words(arguments, message, capsys, tmp_path, monkeypatch):
     assert message in capsys.readouterr().err
 
 
-def test_our_own_faults_leave_with_1(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("fctoolbox.origin.analyse_origin", lambda *_, **__: 1 / 0)
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("division by zero"), FileNotFoundError(2, "No such file"), TemplateNotFound("a.jinja")]
+)
+def test_our_own_faults_leave_with_1(error, monkeypatch, capsys, tmp_path):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("fctoolbox.origin.analyse_origin", fail)
     assert call("run", "toy", "--out", tmp_path) == 1
-    assert "fault in fctoolbox" in capsys.readouterr().err
+    captured = capsys.readouterr().err
+    assert captured.startswith("Traceback")
+    assert "fault in fctoolbox" in captured
 
 
 def test_interrupted_leaves_with_130(monkeypatch, capsys, tmp_path):
@@ -183,16 +194,45 @@ def test_interrupted_leaves_with_130(monkeypatch, capsys, tmp_path):
     assert "Interrupted" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_made(tmp_path, capsys):
+@pytest.mark.parametrize("out", ["file", "file/below/it"])
+def test_a_folder_that_cannot_be_made(out, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("x")
-    assert call("run", "toy", "--out", tmp_path / "file") == 2
+    monkeypatch.setattr(cli, "load_source", None)  # it is said before the source is loaded
+    assert call("run", "toy", "--out", tmp_path / out) == 2
     assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["run", "toyy"], ["compare", "toyy"], ["run", "toy", "-o", "seed=-1"]], ids=" ".join)
+def test_a_run_that_does_not_begin_leaves_no_folder(words, tmp_path):
+    assert call(*words, "--out", tmp_path / "o") == 2
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_path_that_the_system_refuses(own_files, tmp_path, capsys):
+    projection, connectivity, *_ = own_files
+    name = tmp_path / f"{'x' * 300}.csv"
+    assert call("run", "--projection", name, "--connectivity", connectivity, "--out", tmp_path / "o") == 2
+    assert call("induced-q", "--connectivity", connectivity, "--labels", name) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 2
+    assert printed.count("x" * 300) == 2
 
 
 def test_what_cannot_be_written_is_the_users_to_repair(tmp_path, capsys):
     (tmp_path / "report.json").mkdir()
     assert call("run", "toy", *QUICK, "--out", tmp_path) == 2
-    assert "report.json" in capsys.readouterr().err
+    captured = capsys.readouterr().err
+    assert captured.startswith(f"Error: {tmp_path / 'report.json'} cannot be written: ")
+    assert captured.count("\n") == 1
+
+
+def test_a_full_disk_is_the_users_to_repair(tmp_path, capsys, monkeypatch):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    assert call("run", "toy", *QUICK, "--out", tmp_path) == 2
+    assert "cannot be written: No space left on device" in capsys.readouterr().err
 
 
 def test_help_and_version(capsys):
@@ -302,7 +342,7 @@ def test_compare_two_sources_in_one_page(tmp_path, monkeypatch, capsys):
 
 
 def test_a_reader_that_stops_listening_is_no_fault():
-    shell = f"{sys.executable} -m fctoolbox.cli sources --json | head -c 1"
+    shell = f"{sys.executable} -m fctoolbox.cli sources --json | true"  # it ends before there is anything to read
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {shell}"],
         capture_output=True,
@@ -310,4 +350,5 @@ def test_a_reader_that_stops_listening_is_no_fault():
         env=os.environ,
         check=False,
     )
-    assert "Traceback" not in done.stderr
+    assert done.returncode != 0
+    assert done.stderr == ""

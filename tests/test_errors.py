@@ -1,6 +1,6 @@
 import pytest
 
-from fctoolbox.errors import DataUnavailable, InputError, PluginError, listed, nearest, suggestion
+from fctoolbox.errors import DataUnavailable, InputError, PluginError, blamed_on, listed, nearest, suggestion
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,13 @@ def test_what_a_user_can_repair_is_one_kind_of_error():
     for error in (DataUnavailable, PluginError):
         assert issubclass(error, InputError)
     assert issubclass(InputError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(PermissionError(13, "Permission denied", "/tmp/.hidden"), "a.csv cannot be read: Permission denied"),
+     (OSError("no number"), "a.csv cannot be read: no number")],
+)  # fmt: skip
+def test_the_system_speaks_of_the_path_that_the_user_named(error, message):
+    with pytest.raises(InputError, match=f"^{message}$"), blamed_on("a.csv cannot be read"):
+        raise error

@@ -51,7 +51,6 @@ def save_comparison(reports: Sequence[OriginReport], folder: Path, *, command: s
 
 
 def _save_parts(report: OriginReport, folder: Path, pictures: Mapping[str, Picture], command: str) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
     content = report.to_dict(command=command)
     _write_json(folder / "report.json", content)
     with written_whole(folder / "labels.tsv") as path, path.open("w", encoding="utf-8", newline="") as stream:

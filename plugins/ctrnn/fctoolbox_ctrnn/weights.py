@@ -175,10 +175,8 @@ def _write_checkpoint(path: Path, checkpoint: Checkpoint, recipe: Recipe) -> Non
     try:
         with written_whole(path) as temporary:
             np.savez(temporary, **arrays, digest=np.array(_digest(arrays)))
-    except OSError as error:
-        raise InputError(
-            f"the network cannot be kept in {path.parent} ({error.strerror}); name another folder in FCTOOLBOX_CACHE"
-        ) from error
+    except InputError as error:
+        raise InputError(f"the network cannot be kept: {error}; name another folder in FCTOOLBOX_CACHE") from error
 
 
 def _digest(arrays: dict[str, NDArray[Any]]) -> str:

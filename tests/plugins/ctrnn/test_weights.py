@@ -216,7 +216,10 @@ def test_validation_leaves_out_trials_without_coherence():
 def test_a_folder_that_cannot_be_written_to(recipe, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"the network cannot be kept in .*; name another folder in FCTOOLBOX_CACHE"):
+    with pytest.raises(
+        InputError,
+        match=r"the network cannot be kept: .*file/ctrnn/.* cannot be written: .*; name another folder in FCTOOLBOX",
+    ):
         trained_network(recipe, steps=1000)
 
 
