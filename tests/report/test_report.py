@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -67,6 +68,19 @@ def test_labels_come_back(saved):
     assert [row["planted"] for row in rows] == list(report.system.annotations["planted"])
 
 
+def test_a_label_stands_beside_the_name_of_its_unit_whatever_their_order(tmp_path):
+    system = fct.load("toy", n_units=30, n_inputs=12, n_communities=3, n_times=400)
+    planted = dict(zip(system.units, system.annotations["planted"], strict=True))
+    order = np.random.default_rng(3).permutation(30)
+    quick(system.select_units(order), n_restarts=10).save(tmp_path)
+    with (tmp_path / "labels.tsv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    assert [row["unit"] for row in rows] == [f"unit-{i}" for i in order]
+    # One label for each planted community, and the other way round.
+    pairs = {(row["label"], planted[row["unit"]]) for row in rows}
+    assert len(pairs) == len({label for label, _ in pairs}) == 3
+
+
 def content_labels(folder):
     return json.loads((folder / "report.json").read_text(encoding="utf-8"))["communities"]["labels"]
 
@@ -125,6 +139,25 @@ def test_comparison_has_a_column_for_each_system(tmp_path):
     }
     for link in ("toy/report.html", "toy~2/report.html"):
         assert (tmp_path / link).is_file()
+
+
+def test_comparison_shows_the_nulls_and_p_of_each_system(tmp_path):
+    reports = [
+        quick(fct.load("toy", planted=planted, n_units=20, n_inputs=8, n_times=200), n_nulls=99)
+        for planted in (True, False)
+    ]
+    page = save_comparison(reports, tmp_path, command="").read_text(encoding="utf-8")
+    rows = re.findall(r"<tr><td>&emsp;permutation null, mean ± SD; p</td>(.*)</tr>", page)
+    shown = [re.findall(r'<td class="number">(.*?)</td>', row) for row in rows]
+    assert shown == [
+        [f"{test.mean:.4f} ± {test.sd:.4f}; {test.p_value:.2g}" for test in tests]
+        for tests in (
+            [report.relationship.nulls[0] for report in reports],
+            [report.induced.nulls[0] for report in reports],
+        )
+    ]
+    assert all(one != other for one, other in shown)
+    assert all(one.endswith("; 0.01") and not other.endswith("; 0.01") for one, other in shown)
 
 
 def test_a_folder_is_named_by_the_source_or_by_what_can_be_a_file_name(system):
