@@ -20,9 +20,10 @@ from fctoolbox.system import (
     Scale,
     check_symmetric,
 )
-from fctoolbox.tables import UNIT_HEADERS, Table, check_exists, read_table, text_rows
+from fctoolbox.tables import Table, check_exists, read_table, text_rows, unit_header
 
 _LABEL_HEADERS = ("label", "labels", "community", "module", "cluster")
+_NO_LABEL = ("", "nan", "na", "n/a", "none", "null")  # what programs write where there is none
 
 
 def read_system(
@@ -164,7 +165,7 @@ def read_labels(path: str | Path, units: Sequence[str] | None, n_units: int) -> 
         check_exists(file)
         rows = text_rows(file)
     head = [cell.lower() for cell in rows[0]]
-    unit_column = next((head.index(word) for word in UNIT_HEADERS if word in head), None)
+    unit_column = unit_header(head)
     label_column = next((head.index(word) for word in _LABEL_HEADERS if word in head), None)
     if unit_column is not None and label_column is not None:
         rows = rows[1:]
@@ -184,7 +185,7 @@ def read_labels(path: str | Path, units: Sequence[str] | None, n_units: int) -> 
         if len(row) != len(head):
             raise InputError(f"{file}: entry {number} has {len(row)} cells instead of {len(head)}: {listed(row)}")
         unit, label = row[unit_column], row[label_column]
-        if not label or label.lower() in ("nan", "na"):
+        if label.lower() in _NO_LABEL:
             raise InputError(f"{file}: unit '{unit}' has no label (entry {number}); give every unit a community")
         if unit in labels:
             raise InputError(f"{file}: unit '{unit}' occurs twice (entry {number})")

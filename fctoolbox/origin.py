@@ -271,6 +271,8 @@ def analyse_origin(
         check_variogram(distances)
     similarity = cosine_similarity(analysed.projection.weights)
     connectivity = connectivity_of(analysed.activity)
+    for matrix in (similarity, connectivity):
+        matrix.flags.writeable = False
 
     pearson_r, spearman_rho = _relationship(similarity, connectivity)
     communities = detect_communities(
@@ -375,10 +377,10 @@ def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tupl
             reasons[i] = f"{reasons[i]}; constant" if i in reasons else "constant"
     kept = np.array([i for i in range(system.n_units) if i not in reasons], dtype=np.intp)
     if len(kept) < _MIN_UNITS:
-        left_out = listed(f"{system.units[i]} ({why})" for i, why in reasons.items())
+        left_out = listed(f"{system.units[i]} ({why})" for i, why in sorted(reasons.items()))
         raise InputError(
             f"only {len(kept)} of the {system.n_units} units of {system.name!r} receive input and vary; "
-            f"at least {_MIN_UNITS} are needed. Left out: {left_out}"
+            f"at least {_MIN_UNITS} are needed" + (f". Left out: {left_out}" if left_out else "")
         )
     before = [Dropped(unit, reason) for unit, reason in system.provenance.left_out.items()]
     return system.select_units(kept), (*before, *(Dropped(system.units[i], reasons[i]) for i in sorted(reasons)))

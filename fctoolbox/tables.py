@@ -28,7 +28,12 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none", "inf", "-inf", "+inf", "infi
     *("#num!", "#n/a", "#div/0!", "#value!", "#ref!", "#name?", "#null!")
 }
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.IGNORECASE)
-UNIT_HEADERS = ("unit", "units", "region", "regions", "name", "names", "area", "areas", "roi", "id", "acronym")
+# What stands above (or is) a list of the units' names, the most telling word first.
+_UNIT_HEADERS = (
+    *("units?", "regions?", "names?", "areas?", "rois?", "nodes?", "parcels?", "acronyms?"),
+    *("id", ".+_id", "index", "unnamed: 0"),
+)
+_INPUT_HEADERS = ("input", "inputs", "source", "sources", "nucleus", "nuclei", "column", "columns")
 _BINARY = re.compile(r"(?P<file>.+\.(?:npz|mat|xlsx)):(?P<key>[^/\\]+)", re.IGNORECASE)
 
 
@@ -100,6 +105,12 @@ def _read_table(path: Path) -> Table:
         if names is not None and "" in names:
             raise InputError(f"{file}: its {axis} have names, but that of number {names.index('') + 1} is empty")
     return table
+
+
+def unit_header(words: Sequence[str]) -> int | None:
+    """Which of the words says best that names of units follow; None where none does."""
+    found = (i for header in _UNIT_HEADERS for i, word in enumerate(words) if re.fullmatch(header, word, re.IGNORECASE))
+    return next(found, None)
 
 
 def check_exists(file: Path) -> None:
@@ -184,7 +195,7 @@ def _from_cells(rows: list[list[str]], file: Path) -> Table:
     """Numbers with or without a header row and a first column of names."""
     first = rows[0]
     # Names may be numbers (region ids), where the corner above them is blank or says what they are.
-    corner = len(first) > 1 and (first[0] == "" or first[0].lower() in UNIT_HEADERS)
+    corner = len(first) > 1 and (first[0].lower() in ("", "label", "labels") or unit_header(first[:1]) is not None)
     has_header = _mostly_words(first[1:] or first) or (corner and all(cell.isdecimal() for cell in first[1:]))
     if not has_header and _is_numbering(rows):
         return _from_cells(rows[1:], file)  # numbers of columns are no names
@@ -295,7 +306,10 @@ def _from_arrays(arrays: dict[str, Any], file: Path, key: str) -> Table:
             + (f"; say which: {file}:{next(iter(matrices))}" if matrices else ", and one is needed")
         )
     matrix = matrices[key or next(iter(matrices))]
-    rows, columns = (_names_for(size, plain) for size in matrix.shape)
+    of_inputs = {name: array for name, array in plain.items() if name.lower() in _INPUT_HEADERS}
+    of_others = {name: array for name, array in plain.items() if name not in of_inputs}
+    rows = _names_for(matrix.shape[0], of_others)
+    columns = _names_for(matrix.shape[1], of_inputs) or _names_for(matrix.shape[1], of_others)
     return _from_array(matrix, file, rows, columns)
 
 
@@ -316,8 +330,10 @@ def _names_for(size: int, arrays: dict[str, NDArray[Any]]) -> tuple[str, ...] | 
         for name, array in arrays.items()
         if array.dtype.kind == "U" and array.size == size
     }
-    called_so = [each for name, each in words.items() if name.lower() in UNIT_HEADERS]
-    names = called_so or [each for each in words.values() if len(set(each)) == size]
+    called_so = unit_header(list(words))
+    if called_so is not None:
+        return list(words.values())[called_so]
+    names = [each for each in words.values() if len(set(each)) == size]
     return names[0] if len(names) == 1 else None
 
 

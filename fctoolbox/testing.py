@@ -3,7 +3,9 @@
 import pickle
 import random
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -49,13 +51,14 @@ def check_source(source: str | Source, **options: Any) -> tuple[str, ...]:
     True
     """
     source = find_source(source) if isinstance(source, str) else source
-    before = _random_states()
+    states = [_random_states()]
     system = load_source(source, **options)
-    after = _random_states()
+    states.append(_random_states())
     again = load_source(source, **options)
+    states.append(_random_states())
     clauses: dict[str, Callable[[], Iterator[str]]] = {
         "the source is described": lambda: _described(source),
-        "global random state is left alone": lambda: _untouched(before, after),
+        "global random state is left alone": lambda: _untouched(states),
         "loading twice gives the same system": lambda: _same(system, again),
         "the system is described": lambda: _system_described(source, system),
         "files are those that the source names": lambda: _files(source, system),
@@ -82,14 +85,16 @@ def _described(source: Source) -> Iterator[str]:
 
 
 def _random_states() -> dict[str, bytes]:
-    states = {"numpy's": np.random.get_state(), "Python's": random.getstate()}  # noqa: NPY002  (looked at, not used)
+    states: dict[str, Any] = {"numpy's": np.random.get_state(), "Python's": random.getstate()}  # noqa: NPY002  (looked at, not used)
+    if torch := sys.modules.get("torch"):  # only where the source has imported it
+        states["torch's"] = torch.get_rng_state().numpy()
     return {whose: pickle.dumps(state) for whose, state in states.items()}
 
 
-def _untouched(before: dict[str, bytes], after: dict[str, bytes]) -> Iterator[str]:
-    for whose, state in before.items():
-        if state != after[whose]:
-            yield f"load changed {whose} global random state; draw from np.random.default_rng(seed)"
+def _untouched(states: Sequence[dict[str, bytes]]) -> Iterator[str]:
+    changed = (whose for before, after in pairwise(states) for whose in before if before[whose] != after[whose])
+    for whose in dict.fromkeys(changed):
+        yield f"load changed {whose} global random state; draw from a generator of its own, made from a seed"
 
 
 def _arrays(system: RecurrentSystem) -> dict[str, Any]:

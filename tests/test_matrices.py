@@ -336,6 +336,8 @@ def test_labels_of_a_connectivity_without_names(write, head):
         (pairs(("VISl", *UNITS[1:])), r"labels\.csv: unit 'VISl' occurs twice \(entry 2\)"),
         (pairs(labels=["", *LABELS[1:]]), r"unit 'VISp' has no label \(entry 1\); give every unit a community"),
         (pairs(labels=[*LABELS[:5], "NaN"]), r"unit 'FRP' has no label \(entry 6\)"),
+        (pairs(labels=["None", *LABELS[1:]]), r"unit 'VISp' has no label \(entry 1\)"),
+        (pairs(labels=["null", *LABELS[1:]]), r"unit 'VISp' has no label \(entry 1\)"),
         (pairs().replace("MOp,2", "MOp"), r"labels\.csv: entry 3 has 1 cells instead of 2: MOp"),
         ("a,b,c\n" + pairs(head=""), r"has the columns a, b, c; it needs one called 'unit' and one called 'label'"),
         ("VISp\nVISl\n", r"has the columns VISp; it needs"),

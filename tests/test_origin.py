@@ -271,8 +271,19 @@ def test_nothing_to_relate(rng):
         quick(same)
     silent = np.zeros((12, 5))
     silent[:3] = rng.standard_normal((3, 5))
-    with pytest.raises(fct.InputError, match="only 3 of the 12 units"):
+    with pytest.raises(fct.InputError, match=r"only 3 of the 12 units .* Left out: u3 .receives no input"):
         quick(make_system(rng, projection=fct.InputProjection(silent)))
+    with pytest.raises(fct.InputError, match=r"only 3 of the 3 units .* at least 4 are needed$"):
+        quick(make_system(rng, n_units=3))
+
+
+@pytest.mark.parametrize("scale", [None, "pearson-r", "fisher-z"])
+def test_nobody_can_change_what_a_report_holds(rng, scale):
+    r = 0.9 * np.corrcoef(rng.standard_normal((12, 40)))
+    activity = {} if scale is None else {"activity": fct.RecurrentActivity(connectivity=r, scale=scale)}
+    report = quick(make_system(rng, **activity))
+    for array in (report.similarity, report.connectivity, report.communities.labels, report.induced.nulls[0].values):
+        assert not array.flags.writeable
 
 
 @pytest.mark.parametrize("scale", ["pearson-r", "fisher-z"])

@@ -410,6 +410,29 @@ def test_distances_on_a_line_are_no_header(write):
 
 
 def test_a_column_that_numbers_the_rows_is_no_input(write):
-    rows = "node,a,b\n" + "".join(f"{i},0.5,{i}.5\n" for i in range(6))
-    with pytest.raises(InputError, match="column 'node' only numbers the rows"):
+    rows = "line,a,b\n" + "".join(f"{i},0.5,{i}.5\n" for i in range(6))
+    with pytest.raises(InputError, match="column 'line' only numbers the rows"):
         read_table(write("p.csv", rows))
+
+
+@pytest.mark.parametrize(
+    "corner", ["", "unit", "Node", "parcel", "index", "Unnamed: 0", "region_id", "label", "ROI", "acronyms"]
+)
+def test_numbers_below_a_word_for_units_are_their_names(write, corner):
+    table = read_table(write("p.csv", f"{corner},LP,MD\n385,1,2\n409,3,4\n20,5,6\n"))
+    assert (table.rows, table.columns) == (("385", "409", "20"), ("LP", "MD"))
+
+
+@pytest.mark.parametrize("called", ["inputs", "source", "Nuclei", "columns"])
+def test_names_of_the_inputs_of_a_square_projection_are_not_those_of_its_units(tmp_path, called):
+    senders = np.array([f"from {unit}" for unit in UNITS])
+    alone = read_table(npz(tmp_path / "a.npz", T=CONNECTIVITY, **{called: senders}))
+    assert (alone.rows, alone.columns) == (None, tuple(senders))
+    both = read_table(npz(tmp_path / "b.npz", T=CONNECTIVITY, **{called: senders, "regions": np.array(UNITS)}))
+    assert (both.rows, both.columns) == (UNITS, tuple(senders))
+
+
+def test_of_two_lists_of_names_the_one_with_the_most_telling_word_counts(tmp_path):
+    numbered = np.array([f"{i}" for i in range(6)])
+    table = read_table(npz(tmp_path / "m.npz", T=WEIGHTS, subject_id=numbered, regions=np.array(UNITS)))
+    assert table.rows == UNITS

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NAMES = ("similarity", "connectivity", "relationship", "induced-q", "modules", "null-r")
 WIDTH = 3.5  # inches
 STYLE = {
     "font.size": 8,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fctoolbox.data import written_whole
+from fctoolbox.errors import blamed_on
 from fctoolbox.origin import SCHEMA, OriginReport
-from fctoolbox.report.figures import Picture, rendered, report_figures
+from fctoolbox.report.figures import NAMES, Picture, rendered, report_figures
 from fctoolbox.report.page import comparison_page, folder_names, report_page
 
 
@@ -19,7 +20,7 @@ def save_report(report: OriginReport, folder: Path, *, command: str = "") -> Pat
     ----------
     report : OriginReport
     folder : Path
-        Made if need be. Files of an earlier report are replaced, each whole.
+        Made if need be. Files of an earlier report are replaced, each whole; figures that this one lacks go.
     command : str
         What the user typed.
 
@@ -68,7 +69,15 @@ def _save_parts(report: OriginReport, folder: Path, pictures: Mapping[str, Pictu
         for kind, content_of in (("svg", picture.svg), ("png", picture.png)):
             with written_whole(folder / "figures" / f"{name}.{kind}") as path:
                 path.write_bytes(content_of)
+    _remove_others(folder / "figures", pictures)
     return content
+
+
+def _remove_others(folder: Path, pictures: Mapping[str, Picture]) -> None:
+    # A figure of an earlier report would be taken for one of this report.
+    for path in (folder / f"{name}.{kind}" for name in NAMES if name not in pictures for kind in ("svg", "png")):
+        with blamed_on(f"{path} cannot be removed"):
+            path.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

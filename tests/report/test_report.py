@@ -10,7 +10,7 @@ import pytest
 
 import fctoolbox as fct
 from fctoolbox.report import save_comparison
-from fctoolbox.report.figures import module_colours, report_figures
+from fctoolbox.report.figures import NAMES, module_colours, report_figures
 from fctoolbox.report.page import folder_names
 from fctoolbox.report.places import _seen, place_of
 from fctoolbox.report.write import _write_json
@@ -52,7 +52,8 @@ def test_files(saved):
     report, page, folder = saved
     assert page == folder / "report.html"
     assert {path.name for path in folder.iterdir()} == {"report.html", "report.json", "labels.tsv", "figures"}
-    for name in report_figures(report):
+    assert set(report_figures(report)) == set(NAMES)
+    for name in NAMES:
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert ET.parse(folder / "figures" / f"{name}.svg").getroot().tag.endswith("svg")
     content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -108,6 +109,17 @@ def test_same_report_same_files(saved, tmp_path):
     again = report.save(tmp_path, command="fctoolbox run toy")
     assert again.read_bytes() == page.read_bytes()
     assert (tmp_path / "figures/similarity.svg").read_bytes() == (folder / "figures/similarity.svg").read_bytes()
+
+
+def test_no_figure_of_an_earlier_report_stays(saved, tmp_path):
+    report = saved[0]
+    report.save(tmp_path)
+    (tmp_path / "figures/mine.png").touch()
+    replace(report, relationship=replace(report.relationship, nulls=())).save(tmp_path)
+    names = set(report_figures(report)) - {"null-r"}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        "mine.png", *(f"{name}.{kind}" for name in names for kind in ("svg", "png"))
+    }  # fmt: skip
 
 
 def test_names_are_escaped(tmp_path):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fctoolbox_ctrnn.trials import Task, Trials
 
 from fctoolbox.errors import InputError
 from fctoolbox.plugins import load_source
-from fctoolbox.testing import check_source
+from fctoolbox.testing import ContractError, check_source
 
 QUICK = {"dt": 100, "n_units": 40, "n_trials": 60}
 (SOURCE,) = fctoolbox_sources()
@@ -32,6 +33,16 @@ def untrained():
 def test_the_contract_is_kept(trained):
     check_source(SOURCE, **QUICK)
     check_source(SOURCE, trained=False, **QUICK)
+
+
+def test_the_contract_leaves_torchs_random_numbers_alone(untrained):
+    def load():
+        torch.rand(1)
+        return untrained
+
+    source = replace(SOURCE, load=load)
+    with pytest.raises(ContractError, match="global random state is left alone: load changed torch's global"):
+        check_source(source)
 
 
 def test_the_default_task_is_ours():
