@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -43,18 +43,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes any for the end of what the user types
+            _confess(error.__cause__)
         click.echo(
             "Interrupted. Downloads and the training of networks go on from here when it is run again.", err=True
         )
         sys.exit(130)
     except Exception as error:  # noqa: BLE001  (the last resort: say whose fault it is, and show all)
-        traceback.print_exc()
-        click.echo(
-            f"Error: {type(error).__name__}: {error}\nThis is a fault in fctoolbox or a plugin, not in your input.",
-            err=True,
-        )
-        sys.exit(1)
+        _confess(error)
+
+
+def _confess(error: BaseException) -> NoReturn:
+    traceback.print_exception(error)
+    click.echo(
+        f"Error: {type(error).__name__}: {error}\nThis is a fault in fctoolbox or a plugin, not in your input.",
+        err=True,
+    )
+    sys.exit(1)
 
 
 def _analysis_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -172,7 +172,13 @@ def test_bad_words(arguments, message, capsys, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "error", [ZeroDivisionError("division by zero"), FileNotFoundError(2, "No such file"), TemplateNotFound("a.jinja")]
+    "error",
+    [
+        ZeroDivisionError("division by zero"),
+        FileNotFoundError(2, "No such file"),
+        TemplateNotFound("a.jinja"),
+        EOFError("half a file"),
+    ],
 )
 def test_our_own_faults_leave_with_1(error, monkeypatch, capsys, tmp_path):
     def fail(*_, **__):
@@ -181,7 +187,7 @@ def test_our_own_faults_leave_with_1(error, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("fctoolbox.origin.analyse_origin", fail)
     assert call("run", "toy", "--out", tmp_path) == 1
     captured = capsys.readouterr().err
-    assert captured.startswith("Traceback")
+    assert captured.lstrip().startswith("Traceback")
     assert "fault in fctoolbox" in captured
 
 
