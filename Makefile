@@ -1,5 +1,6 @@
 # make demo   the main job on real data: a trained network, a mouse, a human, on one page
 # make test   all quick tests, with ruff, mypy and import-linter
+# make bench  speed, memory and quality beside other software (BENCH=communities)
 # Both set up what they need in .venv; nothing but Python 3.11 to 3.13, make and a package index is required.
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ export FCTOOLBOX_MIRROR := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: setup demo test test-all lint docs clean
+.PHONY: setup demo test test-all lint bench docs clean
 
 setup: $(STAMP)
 
@@ -46,6 +47,11 @@ test: lint
 
 test-all: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) -m "not network"
+
+# make bench BENCH=communities   one file of benchmarks/, each claim beside a peer and its bar
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench]'
+	OMP_NUM_THREADS=2 $(BIN)/python benchmarks/$(or $(BENCH),communities).py $(ONLY)
 
 docs: $(STAMP)
 	$(BIN)/python docs/build_reference.py

@@ -30,7 +30,13 @@ _GROUPS = {
     ),
     "Your own files": ("matrices.read_system",),
     "The steps, one by one": (
-        "cosine_similarity", "functional_connectivity", "detect_communities", "modularity", "Communities",
+        "cosine_similarity", "functional_connectivity", "detect_communities", "Communities", "LowRankNull",
+        "modularity", "modularities",
+    ),
+    "Many partitions": (
+        "coassignment", "expected_coassignment", "consensus_partition", "Consensus", "resolution_sweep",
+        "ResolutionSweep", "adjusted_rand", "adjusted_mutual_information", "variation_of_information", "z_rand",
+        "mean_agreement",
     ),
     "Nulls": tuple(f"nulls.{name}" for name in fctoolbox.nulls.__all__),
     "Plugins": ("Source", "hookimpl", "DataFile", "fetch", "cache_folder", "testing.check_source"),

@@ -7,11 +7,27 @@
 4
 """
 
-from fctoolbox.communities import Communities, detect_communities, modularity
+from fctoolbox.agreement import (
+    adjusted_mutual_information,
+    adjusted_rand,
+    mean_agreement,
+    variation_of_information,
+    z_rand,
+)
+from fctoolbox.communities import Communities, detect_communities
+from fctoolbox.consensus import (
+    Consensus,
+    ResolutionSweep,
+    coassignment,
+    consensus_partition,
+    expected_coassignment,
+    resolution_sweep,
+)
 from fctoolbox.data import DataFile, cache_folder, fetch
 from fctoolbox.errors import DataUnavailable, InputError, PluginError
 from fctoolbox.origin import OriginReport, analyse_origin
 from fctoolbox.plugins import Source, hookimpl, load
+from fctoolbox.quality import LowRankNull, modularities, modularity
 from fctoolbox.similarity import cosine_similarity, functional_connectivity
 from fctoolbox.system import (
     FactoredMatrix,
@@ -27,6 +43,7 @@ from fctoolbox.system import (
 
 __all__ = [
     "Communities",
+    "Consensus",
     "DataFile",
     "DataUnavailable",
     "FactoredMatrix",
@@ -35,22 +52,34 @@ __all__ = [
     "InputError",
     "InputProjection",
     "LabelVolume",
+    "LowRankNull",
     "OriginReport",
     "PluginError",
     "Provenance",
     "RecurrentActivity",
     "RecurrentSystem",
+    "ResolutionSweep",
     "Source",
     "Surface",
+    "adjusted_mutual_information",
+    "adjusted_rand",
     "analyse_origin",
     "cache_folder",
+    "coassignment",
+    "consensus_partition",
     "cosine_similarity",
     "detect_communities",
+    "expected_coassignment",
     "fetch",
     "functional_connectivity",
     "hookimpl",
     "load",
+    "mean_agreement",
+    "modularities",
     "modularity",
+    "resolution_sweep",
+    "variation_of_information",
+    "z_rand",
 ]
 
 __version__ = "0.1.0"

@@ -231,8 +231,8 @@ def induced_q(connectivity: Path, labels: Path, fisher_z: bool, resolution: floa
     """Modularity Q* of a connectivity under a partition that comes from elsewhere."""
     import numpy as np
 
-    from fctoolbox.communities import modularity
     from fctoolbox.matrices import read_connectivity, read_labels
+    from fctoolbox.quality import modularity
     from fctoolbox.similarity import connectivity_of
     from fctoolbox.system import RecurrentActivity
 

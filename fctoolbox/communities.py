@@ -1,23 +1,28 @@
-"""Which units belong together: signed modularity and its maximisation."""
+"""Which units belong together: the partition with the highest modularity."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fctoolbox.errors import InputError
-from fctoolbox.system import Floats, check_finite, check_symmetric
+from fctoolbox.errors import check_whole
+from fctoolbox.quality import OBJECTIVE, Labels, Objective, Quality, blocks, in_threads, n_threads, quality_of
+from fctoolbox.randomness import generator
 
-OBJECTIVE = "negative_asym"
 _MAX_ROUNDS = 1000
 _KICKS = 10
+_TABLE_VALUES = 2**23  # 64 MB of sums from modules onto units
+_PARTS = 16  # that units are dealt onto: from these, true modules are found more often than from single units
+_SMALL_BYTES = 2**23  # below this, threads cost more than they bring
+_PART_BYTES = 2**29  # of the matrix within one module, which its own partition copies
 
-Labels = NDArray[np.intp]
+Generator = np.random.Generator
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Communities:
-    """The best partition found.
+    """The best partition found, and what each restart found.
 
     Parameters
     ----------
@@ -27,14 +32,21 @@ class Communities:
         Its modularity.
     restart_q : (n_restarts,) array
         Modularity that each restart reached; their spread says how rough the landscape is.
-    converged : bool
-        Whether no single unit can move with a gain, in every restart.
+    restart_labels : (n_restarts, n_units) integers
+        The partition that each restart reached, for `consensus_partition`.
+    restart_converged : (n_restarts,) booleans
+        Whether no single unit can move with a gain.
+    passes, moves : (n_restarts,) integers
+        How often each restart went through all units, and how many of them moved.
     """
 
     labels: Labels
     q: float
     restart_q: NDArray[np.float64]
-    converged: bool
+    restart_labels: Labels
+    restart_converged: NDArray[np.bool_]
+    passes: NDArray[np.intp]
+    moves: NDArray[np.intp]
 
     def __repr__(self) -> str:
         return f"<Communities: {self.n}, of {self.sizes} units, q = {self.q:.4f}>"
@@ -49,97 +61,56 @@ class Communities:
         """Units in each community."""
         return tuple(int(size) for size in np.bincount(self.labels))
 
-
-def modularity(matrix: Floats, labels: ArrayLike, *, resolution: float = 1.0) -> float:
-    """Signed modularity Q* of a partition (``negative_asym``), with the diagonal set to zero.
-
-    With W⁺ and W⁻ the positive and negative parts, s± their sums and k± their row sums,
-
-        Q* = Σ_ij [c_i = c_j] { (w⁺_ij − γ k⁺_i k⁺_j / s⁺) / s⁺ − (w⁻_ij − γ k⁻_i k⁻_j / s⁻) / (s⁺ + s⁻) }.
-
-    Evaluated on one matrix with a partition found on another it is the *induced* modularity.
-
-    Parameters
-    ----------
-    matrix : (n_units, n_units) array
-        Symmetric; it is not changed.
-    labels : (n_units,) array
-        Community of each unit: numbers or names.
-    resolution : float
-        γ.
-
-    Returns
-    -------
-    float
-        Exactly 0 for a single community at γ = 1.
-
-    Raises
-    ------
-    InputError
-        If the matrix is not square, symmetric and finite, has no weights, or the labels do not fit.
-
-    References
-    ----------
-    Rubinov & Sporns 2011, NeuroImage 56:2068, equations 3-6.
-
-    Examples
-    --------
-    Two triangles joined by an edge:
-
-    >>> edges = [(0, 1), (0, 2), (1, 2), (2, 3), (3, 4), (3, 5), (4, 5)]
-    >>> matrix = np.zeros((6, 6))
-    >>> for i, j in edges:
-    ...     matrix[i, j] = matrix[j, i] = 1
-    >>> modularity(matrix, [0, 0, 0, 1, 1, 1]) == 5 / 14
-    True
-    """
-    _check_resolution(resolution)
-    matrix = _without_diagonal(matrix)
-    return float(_modularities(matrix, _as_partitions(labels, len(matrix), ndim=1)[None], resolution)[0])
-
-
-def modularities(matrix: Floats, partitions: ArrayLike, *, resolution: float = 1.0) -> NDArray[np.float64]:
-    """Signed modularity Q* of many partitions of one matrix; see `modularity`.
-
-    Parameters
-    ----------
-    matrix : (n_units, n_units) array
-    partitions : (n_partitions, n_units) array
-
-    Returns
-    -------
-    (n_partitions,) array
-    """
-    _check_resolution(resolution)
-    matrix = _without_diagonal(matrix)
-    return _modularities(matrix, _as_partitions(partitions, len(matrix), ndim=2), resolution)
+    @property
+    def converged(self) -> bool:
+        """Whether every restart ended where no single unit can move with a gain."""
+        return bool(self.restart_converged.all())
 
 
 def detect_communities(
-    matrix: Floats,
+    matrix: ArrayLike,
     *,
+    objective: Objective = OBJECTIVE,
     resolution: float = 1.0,
     n_restarts: int = 100,
-    rng: int | np.random.Generator | None = None,
+    n_kicks: int = _KICKS,
+    rng: int | Generator | None = None,
     n_jobs: int = 1,
+    overwrite: bool = False,
 ) -> Communities:
-    """The partition with the highest Q* that `n_restarts` runs of Louvain find.
+    """The partition with the highest modularity that `n_restarts` runs of Louvain find.
 
     Each run moves units one by one in random order, merges modules, and goes back to single units until none can
-    move with a gain: the result is locally optimal for single moves. It is then disturbed and settled again ten
-    times, keeping the best: in noisy matrices that finds more than starting afresh as often.
+    move with a gain: the result is locally optimal for single moves. It is then disturbed and settled again
+    `n_kicks` times, keeping the best: in noisy matrices that finds more than starting afresh as often.
 
     Parameters
     ----------
     matrix : (n_units, n_units) array
-        Symmetric, signed; the diagonal is taken as zero.
+        Symmetric; the diagonal is taken as zero. float32 and float64 are read where they are, memory maps included,
+        and summed in double precision. Other types are converted to float64. A matrix whose triangles differ by
+        rounding is averaged with its transpose, which takes a copy.
+    objective : str, array or LowRankNull
+        What is maximised, for weights W with total Σ|w|:
+
+        - ``"negative_asym"``: Q*, which lets positive weights count more than negative ones;
+        - ``"negative_sym"``: both signs count alike;
+        - ``"modularity"``: Newman's, for weights of 0 or more;
+        - ``"uniform"``: ``Σ_{i≠j} (w_ij − γ) [c_i = c_j] / Σ|w|``, a habit for correlation matrices; choose γ;
+        - a symmetric null model P, as an (n_units, n_units) array or a `LowRankNull`:
+          ``Σ_ij (w_ij − γ p_ij) [c_i = c_j] / Σ|w|``, its diagonal included as given.
     resolution : float
-        γ of `modularity`.
+        γ: larger values give more and smaller communities.
     n_restarts : int
+    n_kicks : int
+        How often each restart is disturbed and settled again; 0 makes it a single Louvain run with fine-tuning.
     rng : int, Generator or None
         The result depends on it alone, whatever `n_jobs`.
     n_jobs : int
-        Threads.
+        Threads, -1 for all: restarts run side by side, or one run shares out the rows.
+    overwrite : bool
+        Allow the averaging with the transpose to happen in the matrix itself: no copy is ever made of float32 and
+        float64.
 
     Returns
     -------
@@ -148,166 +119,302 @@ def detect_communities(
     Raises
     ------
     InputError
-        See `modularity`.
+        If the matrix is not square, symmetric and finite, has no weights, or has weights that the objective cannot
+        have.
+
+    Notes
+    -----
+    Beyond the matrix it takes about 64 MB per thread: the sums from modules onto units. ``B`` is never formed.
 
     References
     ----------
-    Blondel et al. 2008, J Stat Mech P10008 (Louvain); Sun et al. 2009, EPL 86:28004 (fine-tuning);
-    Lourenço et al. 2003, Handbook of Metaheuristics, 320-353 (iterated local search).
+    Rubinov & Sporns 2011, NeuroImage 56:2068 (signed objectives); Blondel et al. 2008, J Stat Mech P10008 (Louvain);
+    Sun et al. 2009, EPL 86:28004 (fine-tuning); Lourenço et al. 2003, Handbook of Metaheuristics, 320-353 (iterated
+    local search); Bazzi et al. 2016, Multiscale Model Simul 14:1 (uniform null).
+
+    Examples
+    --------
+    >>> weights = np.kron(np.eye(2), np.ones((3, 3))) - 0.1
+    >>> detect_communities(weights, n_restarts=1, rng=0).labels
+    array([0, 0, 0, 1, 1, 1])
     """
-    if n_restarts < 1:
-        raise InputError(f"n_restarts is {n_restarts}; it must be at least 1")
-    if n_jobs == 0:
-        raise InputError("n_jobs is 0; it must be the number of threads, or -1 for all")
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    _check_resolution(resolution)
-    matrix = _without_diagonal(matrix)
-    quality = _quality_matrix(matrix, resolution)
-    generators = np.random.default_rng(rng).spawn(n_restarts)
-    tasks = (delayed(_search)(quality, generator) for generator in generators)
-    found = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(tasks)
-    runs = list(tqdm(found, total=n_restarts, desc="communities", unit="restart", delay=2, disable=None))
-    partitions = np.stack([_in_order_of_size(labels) for labels, _ in runs])
-    restart_q = _modularities(matrix, partitions, resolution)
+    check_whole("n_restarts", n_restarts, 1)
+    check_whole("n_kicks", n_kicks, 0)
+    threads = n_threads(n_jobs)
+    generators = generator(rng).spawn(n_restarts)
+    quality = quality_of(matrix, objective, resolution, n_jobs=threads, overwrite=overwrite)
+    outer = min(threads, n_restarts)
+    with tqdm(total=n_restarts, desc="communities", unit="restart", delay=2, disable=None) as bar:
+        so_far = {"passes": 0, "moves": 0}
+
+        def watch(moves: int) -> None:
+            so_far["passes"] += 1
+            so_far["moves"] += moves
+            bar.set_postfix(so_far, refresh=False)
+            bar.update(0)
+
+        tasks = (delayed(_search)(quality, generator, n_kicks, threads // outer, watch) for generator in generators)
+        runs = []
+        for run in Parallel(n_jobs=outer, prefer="threads", return_as="generator")(tasks):
+            runs.append(run)
+            bar.update()
+    return _best(quality, runs, threads)
+
+
+def _best(quality: Quality, runs: "list[_Run]", n_jobs: int) -> Communities:
+    partitions = np.stack([in_order_of_size(run.labels) for run in runs])
+    restart_q = quality.of(partitions, n_jobs=n_jobs)
     # Restarts that reach one optimum differ in the last digits; the first of them is taken.
     best = int(np.flatnonzero(restart_q >= restart_q.max() - 1e-12)[0])
-    labels = partitions[best]
-    for array in (labels, restart_q):
+    arrays = (
+        partitions[best].copy(),
+        restart_q,
+        partitions,
+        np.array([run.converged for run in runs]),
+        np.array([run.passes for run in runs]),
+        np.array([run.moves for run in runs]),
+    )
+    for array in arrays:
         array.flags.writeable = False
-    return Communities(labels, float(restart_q[best]), restart_q, all(converged for _, converged in runs))
+    labels, *rest = arrays
+    return Communities(labels, float(restart_q[best]), *rest)
 
 
-def _without_diagonal(values: Floats) -> NDArray[np.float64]:
-    matrix = np.array(values, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise InputError(f"the matrix has shape {matrix.shape}, but it must be square (n_units, n_units)")
-    if len(matrix) < 2:
-        raise InputError("the matrix holds a single unit, which has no communities")
-    np.fill_diagonal(matrix, 0)
-    check_finite(matrix, "the matrix")
-    check_symmetric(matrix, "the matrix")
-    if not matrix.any():
-        raise InputError("the matrix is zero everywhere off the diagonal: its modularity is undefined")
-    return (matrix + matrix.T) / 2  # the two triangles may differ by rounding
+@dataclass
+class _Run:
+    labels: Labels
+    q: float
+    converged: bool
+    passes: int
+    moves: int
 
 
-def _as_partitions(labels: ArrayLike, n_units: int, *, ndim: int) -> Labels:
-    array = np.asarray(labels)
-    if array.ndim != ndim or array.shape[-1] != n_units:
-        expected = f"({n_units},)" if ndim == 1 else f"(n_partitions, {n_units})"
-        raise InputError(f"labels have shape {array.shape}, but the matrix needs {expected}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError("labels hold NaN or infinity; give every unit a community")
-    if array.dtype.kind == "O":
-        array = array.astype(str)
-    # Names, and numbers that do not count from 0, become module numbers.
-    modules: Labels = np.unique(array, return_inverse=True)[1].reshape(array.shape).astype(np.intp)
-    return modules
+def _search(quality: Quality, rng: Generator, n_kicks: int, n_jobs: int, watch: Callable[[int], None]) -> _Run:
+    """Louvain from single units, refined; then Louvain from disturbed copies of the best partition so far."""
+    best = _louvain(quality, np.arange(len(quality.matrix)), rng, n_jobs, watch, refined=True)
+    passes, moves = best.passes, best.moves
+    for _ in range(n_kicks):
+        kicked = _louvain(quality, _disturbed(best.labels, rng), rng, n_jobs, watch, refined=False)
+        passes, moves = passes + kicked.passes, moves + kicked.moves
+        if kicked.q >= best.q:
+            best = kicked
+    best.passes, best.moves = passes, moves
+    return best
 
 
-def _modularities(matrix: NDArray[np.float64], partitions: Labels, resolution: float) -> NDArray[np.float64]:
-    positive, negative = np.maximum(matrix, 0), np.maximum(-matrix, 0)
-    total = np.abs(matrix).sum()
-    n_modules = int(partitions.max()) + 1
-    members = np.empty((len(matrix), n_modules))
-    q = np.empty(len(partitions))
-    for row, labels in enumerate(partitions):
-        np.equal(labels[:, None], np.arange(n_modules), out=members)
-        plus, minus = (members.T @ (part @ members) for part in (positive, negative))
-        q[row] = _excess(plus, resolution)
-        if minus.any():
-            q[row] -= _excess(minus, resolution) * minus.sum() / total
-    return q
+def _disturbed(labels: Labels, rng: Generator) -> Labels:
+    """A copy in which units all over, or those of a few modules, are dealt out at random.
 
-
-def _excess(between: NDArray[np.float64], resolution: float) -> float:
-    # Share of weight inside modules beyond chance. All sums come from the one module-by-module matrix, so that
-    # a single module gives 1 - 1, exactly.
-    total = between.sum()
-    if total == 0:
-        return 0.0
-    return float(np.trace(between) / total - resolution * ((between.sum(axis=1) / total) ** 2).sum())
-
-
-def _check_resolution(resolution: float) -> None:
-    if not (np.isfinite(resolution) and resolution >= 0):
-        raise InputError(f"resolution is {resolution}; it must be a number of 0 or more")
-
-
-def _quality_matrix(matrix: NDArray[np.float64], resolution: float) -> NDArray[np.float64]:
-    positive, negative = np.maximum(matrix, 0), np.maximum(-matrix, 0)
-    total = positive.sum() + negative.sum()
-    quality = np.zeros_like(matrix)
-    for part, weight in ((positive, positive.sum()), (negative, -total)):
-        strength = part.sum(axis=1)
-        if strength.any():
-            quality += (part - resolution * np.outer(strength, strength) / strength.sum()) / weight
-    return (quality + quality.T) / 2
-
-
-def _search(quality: NDArray[np.float64], rng: np.random.Generator) -> tuple[Labels, bool]:
-    """Louvain from single units, then from disturbed copies of the best partition so far."""
-    best, converged = _louvain(quality, np.arange(len(quality)), rng)
-    q = _sum_within(quality, best)
-    for _ in range(_KICKS):
-        labels, settled = _louvain(quality, _disturbed(best, rng), rng)
-        kicked = _sum_within(quality, labels)
-        if kicked >= q:
-            best, q, converged = labels, kicked, settled
-    return best, converged
-
-
-def _disturbed(labels: Labels, rng: np.random.Generator) -> Labels:
-    """A copy in which 5 to 50 % of the units are in a random module, or in one new one."""
+    Loose landscapes (noise) are left by the first, tight ones (modules wrongly put together) by the second.
+    """
     labels = labels.copy()
-    moved = rng.random(len(labels)) < rng.uniform(0.05, 0.5)
-    labels[moved] = rng.integers(0, labels.max() + 2, moved.sum())
-    return _compact(labels)
+    n_modules = int(labels.max()) + 1
+    if rng.integers(2):
+        dealt = rng.random(len(labels)) < rng.uniform(0.05, 0.5)
+        labels[dealt] = rng.integers(0, n_modules + 1, dealt.sum())
+    else:
+        n_chosen = min(int(rng.integers(1, 4)), n_modules)
+        dealt = np.isin(labels, rng.choice(n_modules, n_chosen, replace=False))
+        labels[dealt] = n_modules + rng.integers(0, _PARTS, dealt.sum())
+    return compact(labels)
 
 
-def _sum_within(quality: NDArray[np.float64], labels: Labels) -> float:
-    return float(quality[labels[:, None] == labels].sum())
-
-
-def _louvain(quality: NDArray[np.float64], labels: Labels, rng: np.random.Generator) -> tuple[Labels, bool]:
+def _louvain(
+    quality: Quality, labels: Labels, rng: Generator, n_jobs: int, watch: Callable[[int], None], *, refined: bool
+) -> _Run:
+    modules = _Modules(quality, labels, n_jobs, watch)
+    converged = False
     for _ in range(_MAX_ROUNDS):
-        _settle(quality, labels, rng)  # single units; from the second round on, fine-tuning
-        labels, merged = _merge(quality, _compact(labels), rng)
-        if not merged:
-            return labels, True
-    return labels, False
-
-
-def _merge(quality: NDArray[np.float64], labels: Labels, rng: np.random.Generator) -> tuple[Labels, bool]:
-    """Move whole modules like single units, again and again; the labels, and whether anything moved."""
-    merged = False
-    while True:
-        members = np.equal(labels[:, None], np.arange(labels.max() + 1)).astype(np.float64)
-        of_module = np.arange(members.shape[1])
-        if not _settle(members.T @ quality @ members, of_module, rng):
-            return labels, merged
-        labels, merged = _compact(of_module[labels]), True
-
-
-def _settle(quality: NDArray[np.float64], labels: Labels, rng: np.random.Generator) -> bool:
-    """Pass over all nodes until none moves; whether any did. `labels` is changed in place."""
-    from fctoolbox._louvain import move_nodes
-
-    any_moved = False
-    for _ in range(_MAX_ROUNDS):
-        if not move_nodes(np.ascontiguousarray(quality), labels, rng.permutation(len(labels))):
+        settled = modules.settle(rng)  # single units; from the second round on, fine-tuning
+        if not modules.merge(rng) and not (refined and modules.refine(rng)):
+            converged = settled
             break
-        any_moved = True
-    return any_moved
+    return _Run(modules.labels, modules.q, converged, modules.passes, modules.moves)
 
 
-def _compact(labels: Labels) -> Labels:
+@dataclass(eq=False)
+class _Modules:
+    """Where a search stands: the module of each node, and what can be kept up to date from move to move.
+
+    Nodes are units, or modules of units on the coarser levels.
+    """
+
+    quality: Quality
+    labels: Labels
+    n_jobs: int = 1
+    watch: Callable[[int], None] | None = None
+    table: NDArray[np.float64] | None = None
+    passes: int = 0
+    moves: int = 0
+    whole: set[int] = field(default_factory=set)  # modules (their units, hashed) that did not fall into parts
+    sizes: NDArray[np.int64] = field(init=False)
+    mass: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._count(len(self.labels))
+
+    @property
+    def q(self) -> float:
+        quality = self.quality
+        if self.table is None:
+            return float(quality.of(self.labels[None], n_jobs=self.n_jobs)[0])
+        inside = self.table[self.labels, np.arange(len(self.labels))].sum()
+        return float(inside - (quality.values * self.mass**2).sum() + quality.constant)
+
+    def settle(self, rng: Generator) -> bool:
+        """Pass over all nodes until none moves; whether that came to pass."""
+        from fctoolbox._louvain import scan_pass, table_pass
+
+        quality = self.quality
+        for _ in range(_MAX_ROUNDS):
+            self._make_room()
+            order = rng.permutation(len(self.labels))
+            state = (quality.vectors, quality.values, self.labels, self.sizes, self.mass)
+            if self.table is None:
+                moves = scan_pass(*quality.pairs, *state, order)
+            else:
+                moves = table_pass(*quality.pairs, *state, self.table, order)
+            self.passes += 1
+            self.moves += moves
+            if self.watch is not None:
+                self.watch(moves)
+            if not moves:
+                return True
+        return False
+
+    def merge(self, rng: Generator) -> bool:
+        """Move whole modules like single nodes, and modules of these, until none moves; whether any did."""
+        self._renumber()
+        coarse = _Modules(self._coarse(), np.arange(len(self.sizes)))
+        coarse.settle(rng)
+        if not coarse.moves:
+            return False
+        coarse.merge(rng)
+        self._renumber(coarse.labels)
+        return True
+
+    def refine(self, rng: Generator) -> bool:
+        """Partition each module by itself, and move the parts like single nodes; whether any moved.
+
+        Two true modules that were put together have to be split, which single nodes cannot bring about.
+        """
+        self._renumber()
+        members = [np.flatnonzero(self.labels == module) for module in range(len(self.sizes))]
+        parts, n_parts = np.empty_like(self.labels), 0
+        for units, labels in zip(members, self._split(members, rng), strict=True):
+            parts[units] = n_parts + labels
+            n_parts += int(labels.max()) + 1
+        if n_parts == len(self.sizes):
+            return False
+        of_part = np.empty(n_parts, dtype=np.intp)
+        of_part[parts] = self.labels
+        fine = _Modules(self.quality, parts, self.n_jobs)
+        fine._make_room()
+        fine._renumber()
+        coarse = _Modules(fine._coarse(), of_part)
+        coarse.settle(rng)
+        if not coarse.moves:
+            return False
+        coarse.merge(rng)
+        fine._renumber(coarse.labels)
+        self.labels, self.sizes, self.mass, self.table = fine.labels, fine.sizes, fine.mass, fine.table
+        return True
+
+    def _split(self, members: list[Labels], rng: Generator) -> Iterator[Labels]:
+        """The partition that each module, taken by itself, settles into."""
+
+        def copied(units: Labels) -> int:
+            return len(units) ** 2 * self.quality.matrix.itemsize
+
+        def task(part: tuple[Labels, Generator]) -> Labels:
+            units, own_rng = part
+            name = hash(units.tobytes())
+            if name in self.whole or len(units) < 3 or copied(units) > _PART_BYTES:
+                return np.zeros(len(units), dtype=np.intp)
+            inner = _Modules(self.quality.among(units), compact(own_rng.integers(0, _PARTS, len(units))))
+            inner.settle(own_rng)
+            inner.merge(own_rng)
+            if len(inner.sizes) == 1:
+                self.whole.add(name)
+            return inner.labels
+
+        largest = max(map(copied, members))
+        side_by_side = self.n_jobs if _SMALL_BYTES < largest * self.n_jobs <= _PART_BYTES else 1
+        return in_threads(task, list(zip(members, rng.spawn(len(members)), strict=True)), side_by_side, "refinement")
+
+    def _count(self, n_modules: int) -> None:
+        vectors = self.quality.vectors
+        self.sizes = np.bincount(self.labels, minlength=n_modules)
+        self.mass = np.zeros((n_modules, vectors.shape[1]))
+        for r in range(vectors.shape[1]):
+            self.mass[:, r] = np.bincount(self.labels, vectors[:, r], n_modules)
+
+    def _make_room(self) -> None:
+        """Make the table of sums once there are few modules, and keep empty modules at hand."""
+        n_nodes, n_used = len(self.labels), np.count_nonzero(self.sizes)
+        if self.table is None:
+            few = n_nodes if n_nodes <= 512 else min(n_nodes // 8, _TABLE_VALUES // n_nodes)
+            if n_used > few:
+                self._add(n_nodes - len(self.sizes))
+                return
+            self._renumber()
+            self.table = np.zeros((n_used, n_nodes))
+            self._fill()
+        if n_used == len(self.sizes):
+            self._add(min(8, n_nodes - n_used))
+
+    def _add(self, n_empty: int) -> None:
+        self.sizes = np.append(self.sizes, np.zeros(n_empty, self.sizes.dtype))
+        self.mass = np.vstack([self.mass, np.zeros((n_empty, self.mass.shape[1]))])
+        if self.table is not None:
+            self.table = np.vstack([self.table, np.zeros((n_empty, len(self.labels)))])
+
+    def _fill(self) -> None:
+        from fctoolbox._louvain import fill_table
+
+        def task(nodes: slice) -> None:
+            fill_table(*self.quality.pairs, self.labels, self.table, nodes.start, nodes.stop)
+
+        for _ in in_threads(task, blocks(len(self.labels)), self.n_jobs, "modules"):
+            pass
+
+    def _renumber(self, of_module: Labels | None = None) -> None:
+        """Give the modules in use numbers without gaps, after `of_module` has put some of them together."""
+        target = np.arange(len(self.sizes)) if of_module is None else of_module
+        used = self.sizes > 0
+        numbers = np.full(len(self.sizes), -1)
+        numbers[used] = np.unique(target[used], return_inverse=True)[1]
+        self.labels = numbers[self.labels]
+        n_modules = int(numbers.max()) + 1
+        if self.table is not None:
+            table = np.zeros((n_modules, len(self.labels)))
+            for module in np.flatnonzero(used):
+                table[numbers[module]] += self.table[module]
+            self.table = table
+        self._count(n_modules)
+
+    def _coarse(self) -> Quality:
+        from fctoolbox._louvain import between
+
+        n_modules = len(self.sizes)
+        if self.table is None:
+            sums = between(*self.quality.pairs, self.labels, n_modules)
+        else:
+            sums = np.stack([np.bincount(self.labels, row, n_modules) for row in self.table])
+        sums -= (self.mass * self.quality.values) @ self.mass.T
+        return Quality((sums + sums.T) / 2, 1.0, 1.0, np.zeros((n_modules, 0)), np.zeros(0))
+
+
+def compact(labels: Labels) -> Labels:
+    """Labels renumbered without gaps, in the order of their numbers."""
     return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
-def _in_order_of_size(labels: Labels) -> Labels:
+def in_order_of_size(labels: Labels) -> Labels:
+    """Communities renumbered: from 0, the largest first, equal sizes in order of their first unit."""
     _, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(len(counts), dtype=np.intp)
     rank[np.lexsort((first, -counts))] = np.arange(len(counts))

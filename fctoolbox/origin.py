@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fctoolbox.communities import OBJECTIVE, Communities, detect_communities, modularities, modularity
+from fctoolbox.communities import Communities, detect_communities
 from fctoolbox.errors import InputError, check_whole, listed, suggestion
 from fctoolbox.nulls import NullTest, permutation, significance, variogram
 from fctoolbox.nulls.distances import distances_of
 from fctoolbox.nulls.variogram import check_variogram
+from fctoolbox.quality import OBJECTIVE, modularities, modularity
 from fctoolbox.randomness import generator
 from fctoolbox.similarity import connectivity_of, constant_units, cosine_similarity, units_without_input
 from fctoolbox.system import Floats, RecurrentSystem
@@ -294,7 +295,7 @@ def analyse_origin(
             partitions = np.tile(communities.labels, (n_nulls, 1))
         else:
             partitions = variogram(communities.labels, distances=distances, n_nulls=n_nulls, rng=rng_null)
-        null_q = modularities(connectivity, partitions, resolution=resolution)
+        null_q = modularities(connectivity, partitions, resolution=resolution, n_jobs=n_jobs)
         induced_nulls.append(significance(induced_q, null_q, model=model))
 
     return OriginReport(

@@ -9,6 +9,8 @@ from scipy import sparse
 from fctoolbox.errors import InputError, listed
 from fctoolbox.system import FactoredMatrix, Floats, RecurrentActivity, Weights, check_finite
 
+_GRAM_BLOCK = 4096
+
 
 def cosine_similarity(weights: Weights | Any) -> Floats:
     """Cosine similarity (uncentred) between the rows of a projection.
@@ -65,8 +67,25 @@ def cosine_similarity(weights: Weights | Any) -> Floats:
     else:
         rows = _rows_to_unit_maximum(_real_matrix(weights, "weights"))
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        similarity = rows @ rows.T
+        similarity = _gram(rows)
     return _bounded(similarity)
+
+
+def _gram(rows: Floats) -> Floats:
+    """``rows @ rows.T``, exactly symmetric.
+
+    In blocks: OpenBLAS, called by numpy for the whole product, can crash where the result passes 2 GB.
+    """
+    n = len(rows)
+    if n <= _GRAM_BLOCK:
+        return np.asarray(rows @ rows.T)
+    gram = np.empty((n, n), dtype=rows.dtype)
+    for start in range(0, n, _GRAM_BLOCK):
+        for other in range(start, n, _GRAM_BLOCK):
+            one, two = slice(start, start + _GRAM_BLOCK), slice(other, other + _GRAM_BLOCK)
+            block = rows[one] @ rows[two].T
+            gram[one, two], gram[two, one] = block, block.T
+    return gram
 
 
 def units_without_input(weights: Weights | Any) -> NDArray[np.bool_]:
@@ -123,7 +142,7 @@ def functional_connectivity(timeseries: Floats) -> Floats:
     centred = timeseries - timeseries.mean(axis=0, dtype=np.float64)
     centred /= np.abs(centred).max(axis=0)
     centred /= np.linalg.norm(centred, axis=0)
-    return _bounded((centred.T @ centred).astype(timeseries.dtype))
+    return _bounded(_gram(np.ascontiguousarray(centred.T)).astype(timeseries.dtype, copy=False))
 
 
 def constant_units(timeseries: Floats) -> NDArray[np.bool_]:

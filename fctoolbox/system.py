@@ -21,7 +21,7 @@ Scale = Literal["pearson-r", "fisher-z"]
 
 # Rows looked at together when a large matrix is checked: bounds the memory, keeps the loop short.
 _BLOCK_VALUES = 2**24
-_SYMMETRY_TOLERANCE = 1e-4
+SYMMETRY_TOLERANCE = 1e-4
 _AXIS_OF_LETTER = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
 
 
@@ -588,7 +588,7 @@ def _sparse(weights: Any) -> sparse.csr_array:
     bad = np.flatnonzero(~np.isfinite(matrix.data))
     if len(bad):
         row, column = (int(index[bad[0]]) for index in matrix.tocoo().coords)
-        raise InputError(_not_finite("weights", len(bad), row, column))
+        raise InputError(not_finite("weights", len(bad), row, column))
     for part in (matrix.indices, matrix.indptr):
         part.flags.writeable = False
     return matrix
@@ -625,13 +625,14 @@ def check_finite(matrix: Floats, what: str) -> None:
     if count == 0:
         return
     row = next(i for i, values in enumerate(matrix) if not np.isfinite(values).all())
-    message = _not_finite(what, count, row, int(np.argmin(np.isfinite(matrix[row]))))
+    message = not_finite(what, count, row, int(np.argmin(np.isfinite(matrix[row]))))
     if matrix.shape[0] == matrix.shape[1] and np.count_nonzero(~np.isfinite(np.diagonal(matrix))) == count:
         message += ", all on the diagonal (that of a connectivity is never used: set it to 0)"
     raise InputError(message)
 
 
-def _not_finite(what: str, count: int, row: int, column: int) -> str:
+def not_finite(what: str, count: int, row: int, column: int) -> str:
+    """How many values are not finite, and where the first of them is."""
     values = "value that is" if count == 1 else "values that are"
     return (
         f"{what} has {count} {values} not finite (NaN or infinity), the first at row {row}, column {column} "
@@ -654,8 +655,8 @@ def check_symmetric(matrix: Floats, what: str, units: Sequence[str] | None = Non
     scale = max(float(np.abs(matrix[rows]).max()) for rows in _blocks(matrix))
     for rows in _blocks(matrix):
         difference = np.abs(matrix[rows] - matrix[:, rows].T)
-        if difference.max() > _SYMMETRY_TOLERANCE * scale:
-            i, j = (int(index) for index in np.argwhere(difference > _SYMMETRY_TOLERANCE * scale)[0])
+        if difference.max() > SYMMETRY_TOLERANCE * scale:
+            i, j = (int(index) for index in np.argwhere(difference > SYMMETRY_TOLERANCE * scale)[0])
             i += rows.start
             one, other = (i, j) if units is None else (units[i], units[j])
             raise InputError(

@@ -1,80 +1,28 @@
-import itertools
 import subprocess
 import sys
 import warnings
 
-import networkx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fctoolbox import InputError, communities, cosine_similarity, detect_communities, modularity
-from fctoolbox.communities import _quality_matrix, modularities
+from fctoolbox import (
+    InputError,
+    LowRankNull,
+    communities,
+    cosine_similarity,
+    detect_communities,
+    modularities,
+    modularity,
+)
+from fctoolbox.communities import _louvain, _Modules
+from fctoolbox.quality import quality_of
+from tests.partitions import planted, set_partitions, signed
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import bct
-
-
-def signed(n, seed, density=1.0):
-    rng = np.random.default_rng(seed)
-    matrix = np.triu(rng.standard_normal((n, n)) * (rng.random((n, n)) < density), 1)
-    return matrix + matrix.T
-
-
-def set_partitions(n):
-    """All partitions of n units as labels (restricted growth strings)."""
-    labels = [0] * n
-
-    def grow(i, used):
-        if i == n:
-            yield tuple(labels)
-            return
-        for label in range(used + 1):
-            labels[i] = label
-            yield from grow(i + 1, max(used, label + 1))
-
-    yield from grow(1, 1)
-
-
-def test_two_triangles_and_an_edge():
-    graph = networkx.barbell_graph(3, 0)
-    matrix = networkx.to_numpy_array(graph)
-    assert modularity(matrix, [0, 0, 0, 1, 1, 1]) == pytest.approx(5 / 14, abs=1e-15)
-
-
-def test_unsigned_agrees_with_networkx(rng):
-    matrix = np.abs(signed(20, 1))
-    labels = rng.integers(0, 4, 20)
-    communities = [set(np.flatnonzero(labels == c)) for c in np.unique(labels)]
-    for resolution in (0.5, 1.0, 1.7):
-        expected = networkx.algorithms.community.modularity(
-            networkx.from_numpy_array(matrix), communities, resolution=resolution
-        )
-        assert modularity(matrix, labels, resolution=resolution) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("n", [6, 30, 80])
-@pytest.mark.parametrize("resolution", [1.0, 0.6, 1.5])
-def test_quality_agrees_with_bctpy_on_its_own_partition(n, resolution):
-    for seed in range(5):
-        matrix = signed(n, seed, density=0.7)
-        labels, q = bct.community_louvain(matrix, gamma=resolution, B="negative_asym", seed=seed)
-        assert modularity(matrix, labels, resolution=resolution) == pytest.approx(q, abs=1e-12)
-
-
-def test_formula_term_by_term(rng):
-    # Rubinov & Sporns 2011, written out as the double sum.
-    matrix, labels = signed(9, 3), rng.integers(0, 3, 9)
-    positive, negative = np.maximum(matrix, 0), np.maximum(-matrix, 0)
-    plus, minus = positive.sum(), negative.sum()
-    total = 0.0
-    for i, j in itertools.product(range(9), repeat=2):
-        if labels[i] == labels[j]:
-            total += (positive[i, j] - positive[i].sum() * positive[j].sum() / plus) / plus
-            total -= (negative[i, j] - negative[i].sum() * negative[j].sum() / minus) / (plus + minus)
-    assert modularity(matrix, labels) == pytest.approx(total, abs=1e-14)
 
 
 @pytest.mark.parametrize(("negative", "expected"), [(50, 0.7525252525), (25, 0.365), (10, 0.113)])
@@ -93,11 +41,6 @@ def test_sign_model_without_negative_weights_is_exactly_one_module():
     assert found.n == 1
 
 
-def test_one_module_has_exactly_no_modularity(rng):
-    for seed in range(20):
-        assert modularity(signed(17, seed), np.zeros(17, dtype=int)) == 0
-
-
 def test_best_of_gaussian_projections(rng):
     # FACTS C4: mean best Q* for 100 units and Gaussian weights.
     for n_inputs, expected in ((2, 0.573), (10, 0.349), (100, 0.222)):
@@ -108,51 +51,194 @@ def test_best_of_gaussian_projections(rng):
         assert np.mean(q) == pytest.approx(expected, abs=0.03)
 
 
-def test_the_diagonal_does_not_matter_and_nothing_is_changed(rng):
-    matrix, labels = signed(15, 0), rng.integers(0, 3, 15)
-    with_diagonal = matrix + 7 * np.eye(15)
-    before = with_diagonal.copy()
-    assert modularity(with_diagonal, labels) == modularity(matrix, labels)
-    assert detect_communities(with_diagonal, n_restarts=3, rng=0).q == detect_communities(matrix, n_restarts=3, rng=0).q
-    np.testing.assert_array_equal(with_diagonal, before)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.floats(1e-6, 1e6))
-def test_invariances(seed, scale):
-    rng = np.random.default_rng(seed)
-    matrix, labels, order = signed(12, seed), rng.integers(0, 4, 12), rng.permutation(12)
-    q = modularity(matrix, labels)
-    assert modularity(matrix[np.ix_(order, order)], labels[order]) == pytest.approx(q, abs=1e-13)
-    assert modularity(scale * matrix, labels) == pytest.approx(q, abs=1e-13)
-    assert modularity(matrix, [f"module {3 - label}" for label in labels]) == pytest.approx(q, abs=1e-13)
-
-
-def test_many_partitions_at_once(rng):
-    matrix, partitions = signed(14, 2), rng.integers(0, 5, (40, 14))
-    np.testing.assert_allclose(
-        modularities(matrix, partitions), [modularity(matrix, each) for each in partitions], atol=1e-15
-    )
-
-
-@pytest.mark.parametrize("n", [4, 6, 8])
+@pytest.mark.parametrize("n", [3, 5, 7, 8])
 def test_no_partition_at_all_is_better(n):
     partitions = np.array(list(set_partitions(n)))
-    for seed in range(15):
-        matrix = signed(n, seed)
+    for seed in range(50):
+        matrix = signed(n, seed, density=1.0 if seed % 2 else 0.6) + 0.1 * (seed % 3)
         best = modularities(matrix, partitions).max()
         assert detect_communities(matrix, n_restarts=20, rng=seed).q == pytest.approx(best, abs=1e-12)
 
 
-def test_no_single_move_gains(rng):
-    matrix = signed(40, 5)
-    found = detect_communities(matrix, n_restarts=1, rng=0)
-    assert found.converged
-    for unit in range(40):
+@pytest.mark.parametrize("objective", ["negative_sym", "modularity", "uniform", "array", "low rank"])
+def test_no_partition_is_better_by_any_objective(objective, rng):
+    partitions = np.array(list(set_partitions(6)))
+    for seed in range(15):
+        matrix = np.abs(signed(6, seed)) if objective == "modularity" else signed(6, seed)
+        nulls = {"array": np.abs(signed(6, seed + 99)), "low rank": LowRankNull(rng.random((6, 2)), [1.0, -0.5])}
+        options = {"objective": nulls.get(objective, objective), "resolution": 0.8}
+        best = modularities(matrix, partitions, **options).max()
+        found = detect_communities(matrix, n_restarts=20, rng=seed, **options)
+        assert found.q == pytest.approx(best, abs=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(1e-3, 1e3))
+def test_invariances_of_the_best_partition(seed, scale):
+    # At this size the search finds the optimum, so the optimum's invariances are the search's.
+    rng = np.random.default_rng(seed)
+    matrix, order = signed(9, seed), rng.permutation(9)
+    found = detect_communities(matrix, n_restarts=10, rng=0)
+    assert detect_communities(scale * matrix, n_restarts=10, rng=1).q == pytest.approx(found.q, abs=1e-12)
+    shuffled = detect_communities(matrix[np.ix_(order, order)], n_restarts=10, rng=2)
+    assert shuffled.q == pytest.approx(found.q, abs=1e-12)
+    assert sorted(shuffled.sizes) == sorted(found.sizes)
+    twice = detect_communities(np.kron(matrix, np.ones((2, 2))), n_restarts=10, rng=3)
+    assert twice.q >= found.q - 1e-12  # the doubled partition is one of its partitions
+
+
+def single_moves(matrix, found, **options):
+    for unit in range(len(matrix)):
         for module in range(found.n + 1):
             labels = found.labels.copy()
             labels[unit] = module
-            assert modularity(matrix, labels) <= found.q + 1e-9
+            yield modularity(matrix, labels, **options)
+
+
+@pytest.mark.parametrize("n_kicks", [0, 3])
+@pytest.mark.parametrize("objective", ["negative_asym", "negative_sym", "uniform"])
+def test_no_single_move_gains(objective, n_kicks):
+    matrix = signed(40, 5)
+    options = {"objective": objective, "resolution": 0.6}
+    found = detect_communities(matrix, n_restarts=1, n_kicks=n_kicks, rng=0, **options)
+    assert found.converged
+    assert max(single_moves(matrix, found, **options)) <= found.q + 1e-9
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_single_move_gains_in_a_search_that_starts_without_a_table(dtype):
+    # Above 512 units the first passes read rows of the matrix; the table is made once there are few modules.
+    matrix, labels = planted((200, 160, 130, 70), 1, inside=0.1, outside=-0.03, noise=0.5)
+    matrix = matrix.astype(dtype)
+    found = detect_communities(matrix, n_restarts=2, n_kicks=1, rng=0)
+    assert found.q >= modularity(matrix, labels) - 1e-12
+    rng = np.random.default_rng(0)
+    for unit in rng.integers(0, 560, 40):
+        for module in range(found.n + 1):
+            moved = found.labels.copy()
+            moved[unit] = module
+            assert modularity(matrix, moved) <= found.q + 1e-9
+
+
+@pytest.mark.parametrize("with_null", [False, True])
+def test_row_scans_and_the_table_make_the_same_moves(with_null, monkeypatch, rng):
+    matrix = signed(60, 3)
+    objective = np.abs(signed(60, 4)) if with_null else "negative_asym"
+    quality = quality_of(matrix, objective, 0.9)
+    scanned = _Modules(quality, np.arange(60))
+    monkeypatch.setattr(scanned, "_make_room", lambda: None)
+    tabled = _Modules(quality, np.arange(60))
+    scanned.settle(np.random.default_rng(1))
+    tabled.settle(np.random.default_rng(1))
+    assert scanned.table is None
+    assert tabled.table is not None
+    same = scanned.labels[:, None] == scanned.labels
+    np.testing.assert_array_equal(same, tabled.labels[:, None] == tabled.labels)
+    assert scanned.q == pytest.approx(tabled.q, abs=1e-13)
+    assert scanned.moves == tabled.moves
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_what_is_kept_up_to_date_is_what_it_would_be_anew(n_jobs):
+    quality = quality_of(signed(1300, 0).astype(np.float32), resolution=0.7)
+    modules = _Modules(quality, np.random.default_rng(0).integers(0, 9, 1300), n_jobs)
+    rng = np.random.default_rng(1)
+    for step in (modules.settle, modules.merge, modules.settle, modules.refine, modules.settle):
+        step(rng)
+    anew = _Modules(quality, modules.labels.copy())
+    anew._make_room()
+    used = modules.sizes > 0
+    assert modules.q == pytest.approx(quality.of(modules.labels[None])[0], abs=1e-13)
+    np.testing.assert_array_equal(modules.sizes[used], anew.sizes[anew.sizes > 0])
+    np.testing.assert_allclose(modules.mass[used], anew.mass[anew.sizes > 0], rtol=1e-10)
+    np.testing.assert_allclose(modules.table[used], anew.table[anew.sizes > 0], atol=1e-15)
+
+
+def test_the_best_of_a_crowd_of_small_modules():
+    # More modules than the table would hold: 200 triangles in a ring, aggregated from sums between modules.
+    matrix = np.kron(np.eye(200), 1 - np.eye(3))
+    ends = np.arange(2, 600, 3)
+    matrix[ends, (ends + 1) % 600] = matrix[(ends + 1) % 600, ends] = 0.01
+    found = detect_communities(matrix, n_restarts=1, n_kicks=0, rng=0, resolution=40)
+    assert found.n == 200
+    assert set(found.sizes) == {3}
+
+
+def test_modules_put_together_are_split():
+    matrix, labels = planted((60, 50, 40, 30), 2, inside=0.5, outside=-0.1, noise=0.3)
+    modules = _Modules(quality_of(matrix), np.array([0, 0, 1, 1])[labels])
+    rng = np.random.default_rng(0)
+    modules.settle(rng)
+    assert sorted(modules.sizes[modules.sizes > 0]) == [70, 110], "single units cannot split them"
+    assert modules.refine(rng)
+    modules.settle(rng)
+    np.testing.assert_array_equal(modules.labels[:, None] == modules.labels, labels[:, None] == labels)
+    assert not modules.refine(rng)
+
+
+def test_planted_communities_are_found_by_every_restart():
+    matrix, labels = planted((60,) * 17, 0, inside=0.25, outside=-0.02, noise=0.6)
+    found = detect_communities(matrix, n_restarts=10, n_kicks=0, rng=0)
+    assert (found.restart_q >= modularity(matrix, labels) - 1e-9).all()
+
+
+def test_kicks_only_help():
+    matrix = signed(150, 2)
+    without = detect_communities(matrix, n_restarts=8, n_kicks=0, rng=0)
+    kicked = detect_communities(matrix, n_restarts=8, n_kicks=10, rng=0)
+    assert (kicked.restart_q >= without.restart_q - 1e-12).all()
+    assert kicked.restart_q.mean() > without.restart_q.mean()
+
+
+def test_what_each_restart_found():
+    matrix = signed(50, 9)
+    found = detect_communities(matrix, n_restarts=6, rng=0)
+    np.testing.assert_allclose(modularities(matrix, found.restart_labels), found.restart_q, atol=1e-15)
+    assert found.restart_labels.shape == (6, 50)
+    assert (found.passes > 10).all()  # each of 11 descents ends with a pass in which nothing moves
+    assert (found.moves > 40).all()
+    assert found.restart_converged.all()
+    assert any(np.array_equal(found.labels, labels) for labels in found.restart_labels)
+    for labels in found.restart_labels:
+        sizes = np.bincount(labels)
+        assert (np.diff(sizes) <= 0).all()
+    with pytest.raises(ValueError, match="read-only"):
+        found.labels[0] = 1
+
+
+def test_equal_restarts_give_the_first_of_them():
+    matrix = np.kron(np.eye(2), 1 - np.eye(4))
+    runs = [communities._Run(np.repeat(order, 4), 0.5, True, 1, 1) for order in ([1, 0], [0, 1])]
+    best = communities._best(quality_of(matrix), runs, 1)
+    assert best.labels.tolist() == [0] * 4 + [1] * 4
+    # The second is better by less than rounding.
+    matrix = signed(30, 0)
+    one, other = (detect_communities(matrix, n_restarts=1, n_kicks=0, rng=seed) for seed in (0, 3))
+    runs = [communities._Run(each.labels, each.q, True, 1, 1) for each in (one, other, one)]
+    best = communities._best(quality_of(matrix), runs, 1)
+    assert best.q == max(one.q, other.q)
+
+
+def test_progress_counts_passes_and_moves(capsys):
+    seen = []
+    found = _louvain(quality_of(signed(40, 0)), np.arange(40), np.random.default_rng(0), 1, seen.append, refined=True)
+    assert len(seen) == found.passes
+    assert sum(seen) == found.moves
+    detect_communities(signed(10, 0), n_restarts=2, rng=0)
+    assert capsys.readouterr().err == "", "silent where nobody watches"
+
+
+def test_bad_settings():
+    matrix = signed(5, 0)
+    for options, message in (
+        ({"n_restarts": 0}, "n_restarts is 0; it must be a whole number of at least 1"),
+        ({"n_restarts": 2.5}, "n_restarts is 2.5"),
+        ({"n_kicks": -1}, "n_kicks is -1; it must be a whole number of at least 0"),
+        ({"n_jobs": 0}, "n_jobs is 0"),
+        ({"rng": "7"}, "rng is '7'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            detect_communities(matrix, **options)
 
 
 def test_never_below_bctpy():
@@ -162,11 +248,10 @@ def test_never_below_bctpy():
         assert detect_communities(matrix, n_restarts=10, rng=seed).q >= theirs - 1e-6
 
 
-def test_planted_communities_are_found(rng):
-    planted = np.repeat(np.arange(4), [12, 9, 7, 5])
-    matrix = np.where(planted[:, None] == planted, 0.8, -0.1) + 0.2 * signed(33, 0)
+def test_planted_communities_are_found():
+    matrix, labels = planted((12, 9, 7, 5), 0)
     found = detect_communities(matrix, n_restarts=10, rng=0)
-    assert found.labels.tolist() == planted.tolist()  # labels are in order of size
+    assert found.labels.tolist() == labels.tolist()  # labels are in order of size
     assert found.sizes == (12, 9, 7, 5)
 
 
@@ -179,7 +264,7 @@ def test_the_diagonal_choice_is_visible(rng):
     assert theirs > ours + 0.05
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, 2, 20])
 def test_same_rng_same_partition(n_jobs):
     matrix = signed(50, 9)
     first = detect_communities(matrix, n_restarts=8, rng=3, n_jobs=1)
@@ -194,47 +279,6 @@ def test_global_random_state_is_left_alone():
     state = np.random.get_state()[1].copy()
     detect_communities(signed(10, 0), n_restarts=2, rng=0)
     np.testing.assert_array_equal(np.random.get_state()[1], state)
-
-
-def test_quality_matrix_sums_to_the_modularity(rng):
-    matrix, labels = signed(11, 4), rng.integers(0, 3, 11)
-    quality = _quality_matrix(matrix, 1.3)
-    same = labels[:, None] == labels
-    assert quality[same].sum() == pytest.approx(modularity(matrix, labels, resolution=1.3), abs=1e-13)
-
-
-@pytest.mark.parametrize(
-    ("matrix", "message"),
-    [
-        (np.ones((3, 4)), r"shape \(3, 4\), but it must be square"),
-        (np.array([[0.0, 1, 2], [1, 0, 3], [2, 5, 0]]), r"not symmetric: \[1, 2\] is 3, but \[2, 1\] is 5"),
-        (np.array([[0.0, np.nan], [np.nan, 0]]), "2 values that are not finite"),
-        (np.eye(4), "zero everywhere off the diagonal"),
-        (np.ones((1, 1)), "single unit"),
-    ],
-)
-def test_bad_matrices(matrix, message):
-    with pytest.raises(InputError, match=message):
-        detect_communities(matrix, rng=0)
-    with pytest.raises(InputError, match=message):
-        modularity(matrix, np.zeros(len(matrix), dtype=int))
-
-
-def test_bad_labels_and_settings():
-    matrix = signed(5, 0)
-    with pytest.raises(InputError, match=r"shape \(4,\), but the matrix needs \(5,\)"):
-        modularity(matrix, [0, 0, 1, 1])
-    with pytest.raises(InputError, match="NaN"):
-        modularity(matrix, [0, 0, 1, 1, np.nan])
-    with pytest.raises(InputError, match="n_restarts is 0"):
-        detect_communities(matrix, n_restarts=0)
-    with pytest.raises(InputError, match="n_jobs is 0"):
-        detect_communities(matrix, n_jobs=0)
-    for resolution in (-1.0, np.nan):
-        with pytest.raises(InputError, match="0 or more"):
-            modularity(matrix, [0, 0, 1, 1, 1], resolution=resolution)
-        with pytest.raises(InputError, match="0 or more"):
-            detect_communities(matrix, resolution=resolution)
 
 
 def test_without_a_folder_for_compiled_code():

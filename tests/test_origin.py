@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -325,7 +326,7 @@ def test_q_best_is_never_below_the_induced_q(toy, monkeypatch):
     def poor(matrix, **settings):
         found = fct.detect_communities(matrix, **settings)
         if np.array_equal(matrix, fct.functional_connectivity(toy.activity.timeseries)):
-            return fct.Communities(np.zeros(30, dtype=int), -1.0, found.restart_q, True)
+            return replace(found, labels=np.zeros(30, dtype=int), q=-1.0)
         return found
 
     monkeypatch.setattr(origin, "detect_communities", poor)

@@ -13,6 +13,7 @@ from fctoolbox import (
     cosine_similarity,
     functional_connectivity,
 )
+from fctoolbox import similarity as module
 from fctoolbox.similarity import connectivity_of, constant_units, units_without_input
 
 
@@ -188,3 +189,14 @@ def test_single_precision_factors_of_high_rank_are_not_taken_for_silent(rng):
 def test_nan_in_a_sparse_projection_does_not_travel():
     with pytest.raises(InputError, match="1 value that is not finite"):
         cosine_similarity(sparse.csr_array(np.array([[1.0, np.nan], [0, 1], [1, 1]])))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_blocks_of_a_large_similarity_fit_together(dtype, rng, monkeypatch):
+    weights, timeseries = rng.standard_normal((50, 7)).astype(dtype), rng.standard_normal((30, 50)).astype(dtype)
+    whole = cosine_similarity(weights), functional_connectivity(timeseries)
+    monkeypatch.setattr(module, "_GRAM_BLOCK", 16)
+    for expected, found in zip(whole, (cosine_similarity(weights), functional_connectivity(timeseries)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6 if dtype == np.float32 else 1e-15)
+        np.testing.assert_array_equal(found, found.T)
+        assert found.dtype == dtype

@@ -1,0 +1,181 @@
+"""How alike two partitions of the same units are."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fctoolbox.errors import InputError
+
+
+def adjusted_rand(one: ArrayLike, other: ArrayLike) -> float:
+    """Adjusted Rand index: the share of pairs that both put together or apart, corrected for chance.
+
+    Parameters
+    ----------
+    one, other : (n_units,) array
+        Community of each unit: numbers or names.
+
+    Returns
+    -------
+    float
+        1 for the same partition, about 0 for independent ones; it can be negative.
+
+    References
+    ----------
+    Hubert & Arabie 1985, J Classif 2:193. Computed by scikit-learn.
+
+    Examples
+    --------
+    >>> adjusted_rand([0, 0, 1, 1], ["b", "b", "a", "a"])
+    1.0
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(*_pair(one, other)))
+
+
+def adjusted_mutual_information(one: ArrayLike, other: ArrayLike) -> float:
+    """Adjusted mutual information: what one partition says of the other, corrected for chance.
+
+    Unlike the Rand index it does not let the pairs of the largest communities decide.
+
+    Parameters
+    ----------
+    one, other : (n_units,) array
+
+    Returns
+    -------
+    float
+        1 for the same partition, about 0 for independent ones; normalised by the mean of the two entropies.
+
+    References
+    ----------
+    Vinh, Epps & Bailey 2010, J Mach Learn Res 11:2837. Computed by scikit-learn.
+    """
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    return float(adjusted_mutual_info_score(*_pair(one, other)))
+
+
+def variation_of_information(one: ArrayLike, other: ArrayLike) -> float:
+    """Variation of information, ``(H(X|Y) + H(Y|X)) / ln n``: a distance between partitions.
+
+    Parameters
+    ----------
+    one, other : (n_units,) array
+
+    Returns
+    -------
+    float
+        0 for the same partition, at most 1; multiply by ``ln(n_units)`` for nats.
+
+    References
+    ----------
+    Meilă 2007, J Multivar Anal 98:873, equation 15; normalised as in its section 5.1.
+    """
+    table = _contingency(*_pair(one, other))
+    n = int(table.sum())
+    if n < 2:
+        raise InputError("a single unit has no partitions to tell apart")
+    both = _entropy(table.ravel(), n)
+    apart = 2 * both - _entropy(table.sum(axis=0), n) - _entropy(table.sum(axis=1), n)
+    return max(0.0, apart / math.log(n))
+
+
+def z_rand(one: ArrayLike, other: ArrayLike) -> float:
+    """z-score of the Rand coefficient: how many standard deviations of random relabelling it stands above chance.
+
+    It grows with the number of units, so compare it between partitions of one set of units only.
+
+    Parameters
+    ----------
+    one, other : (n_units,) array
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InputError
+        If a partition holds one community or only single units: then random relabelling changes nothing.
+
+    References
+    ----------
+    Traud, Kelsic, Mucha & Porter 2011, SIAM Rev 53:526, equations 3-6.
+    """
+    table = _contingency(*_pair(one, other))
+    n = int(table.sum())
+    if n < 4:
+        raise InputError(f"z-Rand needs 4 units or more, not {n}")
+    pairs = n * (n - 1) // 2
+    # Whole numbers of any size: the terms nearly cancel, and n³ leaves the range of machine integers.
+    first, second = ([int(size) for size in table.sum(axis=axis)] for axis in (1, 0))
+    m1, m2, together = (sum(k * (k - 1) // 2 for k in sizes) for sizes in (first, second, table.ravel().tolist()))
+    if m1 in (0, pairs) or m2 in (0, pairs):
+        raise InputError("a partition holds one community, or only single units, so its z-Rand is undefined")
+    c1, c2 = (
+        n * (n**2 - 3 * n - 2) - 8 * (n + 1) * m + 4 * sum(k**3 for k in sizes)
+        for m, sizes in ((m1, first), (m2, second))
+    )
+    a1, a2 = ((4 * m - 2 * pairs) ** 2 for m in (m1, m2))
+    variance = (
+        pairs / 16
+        - a1 * a2 / (256 * pairs**2)
+        + c1 * c2 / (16 * n * (n - 1) * (n - 2))
+        + (a1 - 4 * c1 - 4 * pairs) * (a2 - 4 * c2 - 4 * pairs) / (64 * n * (n - 1) * (n - 2) * (n - 3))
+    )
+    return (together - m1 * m2 / pairs) / math.sqrt(variance)
+
+
+def mean_agreement(partitions: ArrayLike) -> float:
+    """Mean adjusted Rand index over all pairs of partitions; 1 for a single one.
+
+    Parameters
+    ----------
+    partitions : (n_partitions, n_units) array
+
+    Returns
+    -------
+    float
+    """
+    rows = np.asarray(partitions)
+    if rows.ndim != 2 or not rows.size:
+        raise InputError(f"partitions have shape {rows.shape}; they need (n_partitions, n_units)")
+    # Restarts often end in the same partition: each pair of different ones is compared once.
+    different, counts = np.unique(rows, axis=0, return_counts=True)
+    n = len(rows)
+    if n == 1:
+        return 1.0
+    total = sum(int(count) * (int(count) - 1) / 2 for count in counts)
+    for i, j in combinations(range(len(different)), 2):
+        total += float(counts[i] * counts[j]) * adjusted_rand(different[i], different[j])
+    return total / (n * (n - 1) / 2)
+
+
+def _pair(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    arrays = [np.asarray(each) for each in (one, other)]
+    for array in arrays:
+        if array.ndim != 1 or not len(array):
+            raise InputError(f"a partition has shape {array.shape}; it needs one label for each unit")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError("labels hold NaN or infinity; give every unit a community")
+    if len(arrays[0]) != len(arrays[1]):
+        raise InputError(f"the partitions are of {len(arrays[0])} and {len(arrays[1])} units; they must be of the same")
+    first, second = (
+        np.unique(array.astype(str) if array.dtype.kind == "O" else array, return_inverse=True)[1].astype(np.intp)
+        for array in arrays
+    )
+    return first, second
+
+
+def _contingency(one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.intp]:
+    width = int(other.max()) + 1
+    return np.bincount(one * width + other, minlength=(int(one.max()) + 1) * width).reshape(-1, width)
+
+
+def _entropy(counts: NDArray[np.intp], n: int) -> float:
+    shares = counts[counts > 0] / n
+    return float(-(shares * np.log(shares)).sum())
