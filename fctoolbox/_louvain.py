@@ -112,14 +112,15 @@ def null_sums(partitions, vectors, values):  # type: ignore[no-untyped-def]
 
 
 @_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
-def fill_table(matrix, null, plus, minus, null_weight, labels, table, start, stop):  # type: ignore[no-untyped-def]
-    """``table[c, v] = Σ_{j in c, j != v} B_vj`` (low-rank terms aside) for the nodes `start` to `stop`."""
-    n = matrix.shape[0]
+def fill_table(matrix, null, plus, minus, null_weight, nodes, labels, table, start, stop):  # type: ignore[no-untyped-def]
+    """Add ``Σ_{j in c, j != v} B_vj`` (low-rank terms aside) to ``table[c, v]``, over some nodes j.
+
+    For the nodes v from `start` to `stop`.
+    """
     width = 1024
     for j0 in range(start, stop, width):
         j1 = min(j0 + width, stop)
-        table[:, j0:j1] = 0.0
-        for i in range(n):
+        for i in nodes:
             sums = table[labels[i]]
             if j0 <= i < j1:
                 for j in range(j0, i):
@@ -132,15 +133,19 @@ def fill_table(matrix, null, plus, minus, null_weight, labels, table, start, sto
 
 
 @_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
-def _shift(matrix, null, plus, minus, null_weight, node, losing, winning):  # type: ignore[no-untyped-def]
-    for j in range(node):
-        value = _pair(matrix, null, node, j, plus, minus, null_weight)
-        losing[j] -= value
-        winning[j] += value
-    for j in range(node + 1, matrix.shape[0]):
-        value = _pair(matrix, null, node, j, plus, minus, null_weight)
-        losing[j] -= value
-        winning[j] += value
+def _row(matrix, null, plus, minus, null_weight, node, values):  # type: ignore[no-untyped-def]
+    """B of one node with all others (low-rank terms aside), into `values`: a loop of its own fills vector units."""
+    for j in range(len(values)):
+        values[j] = _pair(matrix, null, node, j, plus, minus, null_weight)
+    values[node] = 0.0
+
+
+@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+def _shift(values, losing, winning):  # type: ignore[no-untyped-def]
+    for j in range(len(values)):
+        losing[j] -= values[j]
+    for j in range(len(values)):
+        winning[j] += values[j]
 
 
 @_compiled()  # type: ignore[no-untyped-call]
@@ -153,36 +158,53 @@ def table_pass(  # type: ignore[no-untyped-def]
     little moves, the many last ones, are almost free.
     """
     rank = len(values)
-    pull = np.empty(rank)
+    pull, row = np.empty(rank), np.empty(len(labels))
     moves = 0
     for node in order:
         home = labels[node]
         stay = table[home, node]
         for r in range(rank):
             pull[r] = values[r] * vectors[node, r]
-            stay -= pull[r] * (mass[home, r] - vectors[node, r])
-        best, best_gain, empty = home, GAIN_TOLERANCE / 2, -1
-        for module in range(len(table)):
-            if sizes[module] == 0:
-                empty = module
-                continue
-            gain = table[module, node] - stay
+            stay -= pull[r] * (mass[r, home] - vectors[node, r])
+        best, best_gain = home, GAIN_TOLERANCE / 2
+        for module in range(len(sizes)):
+            gain = (table[module, node] if sizes[module] > 0 else 0.0) - stay
             for r in range(rank):
-                gain -= pull[r] * mass[module, r]
+                gain -= pull[r] * mass[r, module]
             if gain > best_gain and module != home:
                 best, best_gain = module, gain
-        if empty >= 0 and sizes[home] > 1 and -stay > best_gain:
-            best = empty
-        if best != home:
-            labels[node] = best
-            sizes[home] -= 1
-            sizes[best] += 1
-            for r in range(rank):
-                mass[home, r] -= vectors[node, r]
-                mass[best, r] += vectors[node, r]
-            _shift(matrix, null, plus, minus, null_weight, node, table[home], table[best])
+        if best != home and (sizes[best] > 0 or sizes[home] > 1):
+            _move(node, best, vectors, labels, sizes, mass)
+            _row(matrix, null, plus, minus, null_weight, node, row)
+            _shift(row, table[home], table[best])
+            if sizes[home] == 0:
+                table[home] = 0.0
             moves += 1
     return moves
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def _move(node, module, vectors, labels, sizes, mass):  # type: ignore[no-untyped-def]
+    home = labels[node]
+    labels[node] = module
+    sizes[home] -= 1
+    sizes[module] += 1
+    for r in range(len(mass)):
+        mass[r, home] = mass[r, home] - vectors[node, r] if sizes[home] > 0 else 0.0
+        mass[r, module] += vectors[node, r]
+
+
+@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+def _gains(sums, mass, pull):  # type: ignore[no-untyped-def]
+    """Take the low-rank terms off the sums, in place; the largest of what is left."""
+    for r in range(len(pull)):
+        weight, column = pull[r], mass[r]
+        for module in range(len(sums)):
+            sums[module] -= weight * column[module]
+    largest = -np.inf
+    for module in range(len(sums)):
+        largest = max(largest, sums[module])
+    return largest
 
 
 @_compiled()  # type: ignore[no-untyped-call]
@@ -191,7 +213,8 @@ def scan_pass(  # type: ignore[no-untyped-def]
 ):
     """Visit each node once and move it where Q gains most; `labels`, `sizes` and `mass` are changed in place.
 
-    A visit reads the node's row of the matrix, and memory for the sums of one row is all that it needs.
+    A visit reads the node's row of the matrix, and memory for the sums of one row is all that it needs. An empty
+    module is a module like any other, with nothing in it: leaving for one is how a new module comes about.
 
     Parameters
     ----------
@@ -200,10 +223,10 @@ def scan_pass(  # type: ignore[no-untyped-def]
     plus, minus, null_weight : float
     vectors : (n, rank) array
     values : (rank,) array
-    labels : (n,) integers in 0 … n - 1
-    sizes : (n,) integers
-        Nodes in each module; as many entries as nodes, so that a move into an empty module finds one.
-    mass : (n, rank) array
+    labels : (n,) integers below n_modules
+    sizes : (n_modules,) integers
+        Nodes in each module; 0 in empty ones.
+    mass : (rank, n_modules) array
         Sum of the vectors of each module.
     order : (n,) integers
         The order of the visits.
@@ -214,68 +237,50 @@ def scan_pass(  # type: ignore[no-untyped-def]
         How many nodes moved.
     """
     n, rank = len(labels), len(values)
-    pull = np.empty(rank)
-    sums = np.zeros(n)
-    # The modules in use, in a list that an emptied one leaves at once; `place` is where each of them stands.
-    used, place, spare, n_used, n_spare = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), 0, 0
-    for module in range(n - 1, -1, -1):
-        if sizes[module] > 0:
-            used[n_used], place[module] = module, n_used
-            n_used += 1
-        else:
-            spare[n_spare] = module
-            n_spare += 1
+    pull, row = np.empty(rank), np.empty(n)
+    sums = np.empty(len(sizes))
     moves = 0
     for node in order:
         home = labels[node]
-        for j in range(node):
-            sums[labels[j]] += _pair(matrix, null, node, j, plus, minus, null_weight)
-        for j in range(node + 1, n):
-            sums[labels[j]] += _pair(matrix, null, node, j, plus, minus, null_weight)
+        _row(matrix, null, plus, minus, null_weight, node, row)
+        sums[:] = 0.0
+        for j in range(n):
+            sums[labels[j]] += row[j]
         stay = sums[home]
         for r in range(rank):
             pull[r] = values[r] * vectors[node, r]
-            stay -= pull[r] * (mass[home, r] - vectors[node, r])
-        best, best_gain = home, GAIN_TOLERANCE / 2
-        for k in range(n_used):
-            module = used[k]
-            gain = sums[module] - stay
-            for r in range(rank):
-                gain -= pull[r] * mass[module, r]
-            if gain > best_gain and module != home:
-                best, best_gain = module, gain
-            sums[module] = 0.0
-        if sizes[home] > 1 and -stay > best_gain:  # then fewer than n modules are in use, and one is spare
-            n_spare -= 1
-            best = spare[n_spare]
-            used[n_used], place[best] = best, n_used
-            n_used += 1
-        if best != home:
-            labels[node] = best
-            sizes[home] -= 1
-            sizes[best] += 1
-            for r in range(rank):
-                mass[home, r] -= vectors[node, r]
-                mass[best, r] += vectors[node, r]
-            if sizes[home] == 0:
-                n_used -= 1
-                last = used[n_used]
-                used[place[home]], place[last] = last, place[home]
-                spare[n_spare] = home
-                n_spare += 1
-            moves += 1
+            stay -= pull[r] * (mass[r, home] - vectors[node, r])
+        sums[home] = -1e300
+        largest = _gains(sums, mass, pull)
+        if largest - stay > GAIN_TOLERANCE / 2:
+            best = 0
+            while sums[best] != largest:
+                best += 1
+            if sizes[best] > 0 or sizes[home] > 1:
+                _move(node, best, vectors, labels, sizes, mass)
+                moves += 1
     return moves
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def gather(matrix, units):  # type: ignore[no-untyped-def]
+    """``matrix[np.ix_(units, units)]``, several times faster."""
+    chosen = np.empty((len(units), len(units)), matrix.dtype)
+    for i in range(len(units)):
+        row = matrix[units[i]]
+        for j in range(len(units)):
+            chosen[i, j] = row[units[j]]
+    return chosen
 
 
 @_compiled()  # type: ignore[no-untyped-call]
 def between(matrix, null, plus, minus, null_weight, labels, n_modules):  # type: ignore[no-untyped-def]
     """``Σ_{i in a, j in b, i != j} B_ij`` (low-rank terms aside), (n_modules, n_modules)."""
     n = matrix.shape[0]
-    sums = np.zeros((n_modules, n_modules))
+    sums, row = np.zeros((n_modules, n_modules)), np.empty(n)
     for i in range(n):
+        _row(matrix, null, plus, minus, null_weight, i, row)
         own = sums[labels[i]]
-        for j in range(i):
-            own[labels[j]] += _pair(matrix, null, i, j, plus, minus, null_weight)
-        for j in range(i + 1, n):
-            own[labels[j]] += _pair(matrix, null, i, j, plus, minus, null_weight)
+        for j in range(n):
+            own[labels[j]] += row[j]
     return sums

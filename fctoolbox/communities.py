@@ -14,6 +14,7 @@ _MAX_ROUNDS = 1000
 _KICKS = 10
 _TABLE_VALUES = 2**23  # 64 MB of sums from modules onto units
 _PARTS = 16  # that units are dealt onto: from these, true modules are found more often than from single units
+_SPARE = 8  # empty modules
 _SMALL_BYTES = 2**23  # below this, threads cost more than they bring
 _PART_BYTES = 2**29  # of the matrix within one module, which its own partition copies
 
@@ -254,7 +255,7 @@ class _Modules:
     mass: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._count(len(self.labels))
+        self._count(int(self.labels.max()) + 1)
 
     @property
     def q(self) -> float:
@@ -262,7 +263,7 @@ class _Modules:
         if self.table is None:
             return float(quality.of(self.labels[None], n_jobs=self.n_jobs)[0])
         inside = self.table[self.labels, np.arange(len(self.labels))].sum()
-        return float(inside - (quality.values * self.mass**2).sum() + quality.constant)
+        return float(inside - (quality.values[:, None] * self.mass**2).sum() + quality.constant)
 
     def settle(self, rng: Generator) -> bool:
         """Pass over all nodes until none moves; whether that came to pass."""
@@ -312,8 +313,12 @@ class _Modules:
         of_part = np.empty(n_parts, dtype=np.intp)
         of_part[parts] = self.labels
         fine = _Modules(self.quality, parts, self.n_jobs)
-        fine._make_room()
         fine._renumber()
+        if self.table is not None:
+            # Modules that stayed whole keep their sums.
+            whole = np.bincount(of_part, minlength=len(self.sizes))[of_part] == 1
+            fine.table = np.where(whole[:, None], self.table[of_part], 0.0)
+            fine._fill(np.flatnonzero(~whole[parts]))
         coarse = _Modules(fine._coarse(), of_part)
         coarse.settle(rng)
         if not coarse.moves:
@@ -348,35 +353,34 @@ class _Modules:
     def _count(self, n_modules: int) -> None:
         vectors = self.quality.vectors
         self.sizes = np.bincount(self.labels, minlength=n_modules)
-        self.mass = np.zeros((n_modules, vectors.shape[1]))
+        self.mass = np.zeros((vectors.shape[1], n_modules))
         for r in range(vectors.shape[1]):
-            self.mass[:, r] = np.bincount(self.labels, vectors[:, r], n_modules)
+            self.mass[r] = np.bincount(self.labels, vectors[:, r], n_modules)
 
     def _make_room(self) -> None:
         """Make the table of sums once there are few modules, and keep empty modules at hand."""
         n_nodes, n_used = len(self.labels), np.count_nonzero(self.sizes)
+        if len(self.sizes) > n_used + _SPARE:
+            self._renumber()
         if self.table is None:
             few = n_nodes if n_nodes <= 512 else min(n_nodes // 8, _TABLE_VALUES // n_nodes)
-            if n_used > few:
-                self._add(n_nodes - len(self.sizes))
-                return
-            self._renumber()
-            self.table = np.zeros((n_used, n_nodes))
-            self._fill()
+            if n_used <= few:
+                self.table = np.zeros((len(self.sizes), n_nodes))
+                self._fill(np.arange(n_nodes))
         if n_used == len(self.sizes):
-            self._add(min(8, n_nodes - n_used))
+            self._add(min(_SPARE, n_nodes - n_used))
 
     def _add(self, n_empty: int) -> None:
         self.sizes = np.append(self.sizes, np.zeros(n_empty, self.sizes.dtype))
-        self.mass = np.vstack([self.mass, np.zeros((n_empty, self.mass.shape[1]))])
+        self.mass = np.hstack([self.mass, np.zeros((len(self.mass), n_empty))])
         if self.table is not None:
             self.table = np.vstack([self.table, np.zeros((n_empty, len(self.labels)))])
 
-    def _fill(self) -> None:
+    def _fill(self, nodes: Labels) -> None:
         from fctoolbox._louvain import fill_table
 
-        def task(nodes: slice) -> None:
-            fill_table(*self.quality.pairs, self.labels, self.table, nodes.start, nodes.stop)
+        def task(part: slice) -> None:
+            fill_table(*self.quality.pairs, nodes, self.labels, self.table, part.start, part.stop)
 
         for _ in in_threads(task, blocks(len(self.labels)), self.n_jobs, "modules"):
             pass
@@ -404,7 +408,7 @@ class _Modules:
             sums = between(*self.quality.pairs, self.labels, n_modules)
         else:
             sums = np.stack([np.bincount(self.labels, row, n_modules) for row in self.table])
-        sums -= (self.mass * self.quality.values) @ self.mass.T
+        sums -= (self.mass.T * self.quality.values) @ self.mass
         return Quality((sums + sums.T) / 2, 1.0, 1.0, np.zeros((n_modules, 0)), np.zeros(0))
 
 

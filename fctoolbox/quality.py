@@ -93,11 +93,12 @@ class Quality:
 
     def among(self, units: NDArray[np.intp]) -> "Quality":
         """The same weights and null, for pairs of some units only (a copy of their part of the matrix)."""
-        chosen = np.ix_(units, units)
+        from fctoolbox._louvain import gather
+
         return replace(
             self,
-            matrix=self.matrix[chosen],
-            null=None if self.null is None else self.null[chosen],
+            matrix=gather(self.matrix, units),
+            null=None if self.null is None else gather(self.null, units),
             vectors=self.vectors[units],
         )
 

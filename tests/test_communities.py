@@ -150,7 +150,7 @@ def test_what_is_kept_up_to_date_is_what_it_would_be_anew(n_jobs):
     used = modules.sizes > 0
     assert modules.q == pytest.approx(quality.of(modules.labels[None])[0], abs=1e-13)
     np.testing.assert_array_equal(modules.sizes[used], anew.sizes[anew.sizes > 0])
-    np.testing.assert_allclose(modules.mass[used], anew.mass[anew.sizes > 0], rtol=1e-10)
+    np.testing.assert_allclose(modules.mass[:, used], anew.mass[:, anew.sizes > 0], rtol=1e-10)
     np.testing.assert_allclose(modules.table[used], anew.table[anew.sizes > 0], atol=1e-15)
 
 
