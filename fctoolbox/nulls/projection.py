@@ -10,7 +10,7 @@ from fctoolbox.errors import InputError
 from fctoolbox.system import FactoredMatrix, Floats, Weights
 
 _MIN_UNITS = 10
-_BINS = 15
+_KNOTS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +59,8 @@ class ProjectionModes:
 def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
     """Take a projection apart into the spatial modes of its own covariance.
 
-    The covariance of two units' inputs is averaged over pairs of the same distance (15 bins of equally many pairs,
-    joined by a monotone-safe cubic), and the modes are the eigenvectors of this function of distance. In the basis
+    A piecewise linear function of distance (16 knots at equally spaced quantiles) is fitted to the covariance of the
+    units' inputs, and the modes are the eigenvectors of that function. In the basis
     that the projection itself asks for, everything that depends on distance alone is kept by the surrogates; a basis
     of another scale (such as that of inverse distances) loses some of it, and lets unrelated smooth maps pass for
     related.
@@ -91,7 +91,7 @@ def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
         raise InputError(f"distances have shape {distances.shape}, but the projection has {n_units} units")
     if n_units < _MIN_UNITS:
         raise InputError(
-            f"the null 'projection' needs at least {_MIN_UNITS} units to have modes, and there are {n_units}"
+            f"the null 'projection' needs at least {_MIN_UNITS} units to have spatial modes, and there are {n_units}"
         )
     products, mean_products, floor = _products(weights)
     # X = W - 1 μᵀ, so X Xᵀ = W Wᵀ - (W μ) 1ᵀ - 1 (W μ)ᵀ + μᵀμ; and X μ = W μ - μᵀμ 1.
@@ -102,6 +102,19 @@ def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
     gram = modes.T @ covariance @ modes
     level = modes.T @ (mean_products - floor)
     return ProjectionModes(modes, (gram + gram.T) / 2, level, floor)
+
+
+def check_projection(n_units: int) -> None:
+    """Refuse too few units; cheap, so that it comes before anything that is not.
+
+    Raises
+    ------
+    InputError
+    """
+    if n_units < _MIN_UNITS:
+        raise InputError(
+            f"the null 'projection' needs at least {_MIN_UNITS} units to have spatial modes, and there are {n_units}"
+        )
 
 
 def _products(weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -128,20 +141,28 @@ def _products(weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64
 
 
 def _by_distance(covariance: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    from scipy.interpolate import PchipInterpolator
+    """The matrix K of a function of distance that comes nearest to a covariance, once both are centred.
 
-    pairs = np.triu_indices(len(covariance), 1)
-    apart, values = distances[pairs], covariance[pairs]
-    order = np.argsort(apart, kind="stable")
-    groups = np.array_split(order, min(_BINS, len(order)))
-    centres = np.array([apart[group].mean() for group in groups])
-    means = np.array([values[group].mean() for group in groups])
-    centres, first = np.unique(np.r_[0.0, centres], return_index=True)
-    heights = np.r_[np.diagonal(covariance).mean(), means][first]
-    if len(centres) < 2:
+    Centring (each input has its mean taken off) adds to the covariance of two units something that is no function of
+    their distance, so the function is fitted to J K J, with J the centring matrix, and not to averages over pairs.
+    """
+    n = len(covariance)
+    apart = distances[np.triu_indices(n, 1)]
+    n_knots = max(2, min(_KNOTS, len(apart) // 10))
+    knots = np.unique(np.quantile(apart, np.linspace(0, 1, n_knots)))
+    if knots[-1] == 0:
         raise InputError("all units lie at one place; the null 'projection' needs distances")
-    curve = PchipInterpolator(centres, heights)
-    return np.asarray(curve(np.minimum(distances, centres[-1])))
+    off_diagonal = 1 - np.eye(n)
+    hats = [np.interp(distances, knots, unit) * off_diagonal for unit in np.eye(len(knots))]
+    centred = [_centred(hat) for hat in (*hats, np.eye(n))]  # the last: what a unit shares with itself alone
+    products = np.array([[np.vdot(one, other) for other in centred] for one in centred])
+    heights = np.linalg.lstsq(products, [np.vdot(one, covariance) for one in centred], rcond=1e-10)[0]
+    return np.asarray(sum(height * hat for height, hat in zip(heights[:-1], hats, strict=True)))
+
+
+def _centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    rows = matrix.mean(axis=1)
+    return matrix - rows[:, None] - rows[None, :] + rows.mean()
 
 
 def _modes(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
