@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fctoolbox.errors import InputError, check_whole, listed, suggestion
+from fctoolbox.nulls.distances import directions_on_sphere, members
 from fctoolbox.quality import blocks, in_threads, n_threads
 from fctoolbox.randomness import generator
-from fctoolbox.system import Floats, Surface, check_finite
+from fctoolbox.system import Floats, Surface
 
 Assignment = Literal["hungarian", "vasa", "nearest"]
 
 _MIRROR = np.diag([-1.0, 1.0, 1.0])
-_UNEVEN = 0.05  # how much the distances from the centre may differ, of the largest
 _MOST_ASSIGNED = 10_000  # units of a hemisphere: the costs of more fill gigabytes, and one null takes minutes
 _BLOCK = 8  # rotations
 _SPREAD = 1e-6  # shortest mean of a unit's directions: below it the unit surrounds the sphere and has no centre
@@ -96,7 +96,8 @@ def random_rotations(n: int, *, rng: int | np.random.Generator | None = None) ->
     ----------
     Shoemake 1992, Graphics Gems III, p. 124: quaternions that are uniform on the 3-sphere rotate uniformly.
     """
-    w, x, y, z = _directions(generator(rng).standard_normal((n, 4))).T
+    quaternions = generator(rng).standard_normal((n, 4))
+    w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
@@ -127,7 +128,7 @@ def spin_by(
     -------
     (n_nulls, n_units) integers
     """
-    points = _on_unit_sphere(sphere)
+    points = directions_on_sphere(sphere)
     n_units = len(points)
     mirrored = _right_of(hemispheres, n_units)
     used = _cortex_of(cortex, n_units)
@@ -173,9 +174,9 @@ def sphere_positions(surface: Surface, n_units: int) -> NDArray[np.float64]:
     """
     if surface.sphere is None:
         raise InputError("a spin needs the spherical surface, and this surface has none: add `sphere` to it")
-    inside, unit_of_vertex = _members(surface, n_units)
+    inside, unit_of_vertex = members(surface, n_units)
     sphere = np.asarray(surface.sphere, dtype=np.float64)
-    directions = _on_unit_sphere(sphere)[inside]
+    directions = directions_on_sphere(sphere)[inside]
     sums = np.stack([np.bincount(unit_of_vertex, axis, minlength=n_units) for axis in directions.T], axis=1)
     means = sums / np.bincount(unit_of_vertex, minlength=n_units)[:, None]
     lengths = np.linalg.norm(means, axis=1)
@@ -202,7 +203,7 @@ def unit_hemispheres(surface: Surface, n_units: int) -> tuple[str, ...]:
     InputError
         If a unit has no vertex, or vertices in both hemispheres.
     """
-    inside, unit_of_vertex = _members(surface, n_units)
+    inside, unit_of_vertex = members(surface, n_units)
     if surface.hemispheres is None:
         along = np.asarray(surface.vertices[inside, 0], dtype=np.float64)
         rightness = np.sign(np.bincount(unit_of_vertex, along, minlength=n_units))
@@ -305,24 +306,6 @@ def _columns_vasa(costs: NDArray[np.float64]) -> NDArray[np.intp]:
     return columns
 
 
-def _on_unit_sphere(sphere: ArrayLike) -> NDArray[np.float64]:
-    positions = np.asarray(sphere, dtype=np.float64)
-    if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions):
-        raise InputError(f"the positions on the sphere have shape {positions.shape}; they need (n_units, 3)")
-    check_finite(positions, "the sphere")
-    radii = np.linalg.norm(positions, axis=1)
-    if radii.min() < (1 - _UNEVEN) * radii.max() or radii.max() == 0:
-        raise InputError(
-            f"these positions are {radii.min():g} to {radii.max():g} away from the origin, so they do not lie on a "
-            "sphere around it; a spin needs the spherical surface, not the folded one (for parcels: sphere_positions)"
-        )
-    return _directions(positions)
-
-
-def _directions(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-
-
 def _right_of(hemispheres: Sequence[str] | None, n_units: int) -> NDArray[np.bool_]:
     if hemispheres is None:
         return np.zeros(n_units, dtype=bool)
@@ -346,15 +329,3 @@ def _cortex_of(cortex: ArrayLike | None, n_units: int) -> NDArray[np.bool_]:
     if not mask.any():
         raise InputError("cortex is False for every unit, so there is nothing to spin")
     return mask
-
-
-def _members(surface: Surface, n_units: int) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Which vertices belong to a unit, and to which; every unit must have one."""
-    inside = np.asarray(surface.unit_of_vertex >= 0)
-    unit_of_vertex = surface.unit_of_vertex[inside].astype(np.intp)
-    if len(unit_of_vertex) and unit_of_vertex.max() >= n_units:
-        raise InputError(f"the surface names unit {unit_of_vertex.max()}, but units are 0 … {n_units - 1}")
-    empty = np.flatnonzero(np.bincount(unit_of_vertex, minlength=n_units) == 0)
-    if len(empty):
-        raise InputError(f"no vertex of the surface belongs to units {listed(empty)} (counted from 0)")
-    return inside, unit_of_vertex
