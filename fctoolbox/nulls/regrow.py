@@ -1,0 +1,310 @@
+"""The null that keeps modules contiguous: pieces of the same sizes, grown again elsewhere."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from fctoolbox.errors import InputError, check_whole, listed
+from fctoolbox.nulls.graph import pieces_of
+from fctoolbox.quality import in_threads, n_threads
+from fctoolbox.randomness import generator
+from fctoolbox.system import SYMMETRY_TOLERANCE
+
+_CRUMB = 1 / 500  # of the units: smaller pieces are put in place as they are
+_MOST_LARGE = 64
+_MOST_CRUMBS = 0.2  # of the units
+_GOOD = 0.02  # relative deviation in boundary and pieces with which a null is not grown anew
+_TELL = 0.05
+_ROUGHEST = 3.0
+
+Graph = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]
+Cells = tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def regrow(
+    labels: ArrayLike,
+    *,
+    neighbours: sparse.csr_array,
+    n_nulls: int,
+    rng: int | np.random.Generator | None = None,
+    n_jobs: int = 1,
+) -> NDArray[Any]:
+    """Random partitions whose modules have the sizes, pieces and boundary length of the given ones.
+
+    For each null, every contiguous piece of every module gets a random seed and grows from it over the neighbour
+    graph. The cells are those of a Voronoi diagram in which each seed has a head start, adjusted until all have
+    about their size; then units are handed over between adjacent cells until the sizes are exact. Distances are
+    stretched at random beforehand (by patches and by units, as in first-passage percolation), just so much that the
+    boundary grows as long as the original's on average; cells of an original that is smoother than random cells are
+    grown again from their centres. At last units are exchanged between adjacent cells, none of which breaks up,
+    until the boundary is that of the original.
+
+    What is kept: the size of each module, always. The boundary length (the number of edges of the graph between
+    modules, see `boundary_length`) and the number and sizes of the pieces (see `n_pieces`), as far as random places
+    allow: of several attempts the one nearest to both is taken. Pieces below 1/500 of the units are not grown, but
+    put as compact spots anywhere outside their own module; if they hold more than a fifth of the units, the smallest
+    are added to the largest piece of their module. Separate pieces of the *graph* (two hemispheres) keep their own
+    modules and sizes: modules never grow from one into the other, and one in which there is a single module
+    stays as it is.
+
+    Parameters
+    ----------
+    labels : (n_units,) array
+        Module of each unit: numbers or names; which is called what changes nothing.
+    neighbours : (n_units, n_units) sparse array
+        Symmetric; entries are distances in mm between neighbours (see `fctoolbox.nulls.graph.neighbours_of`).
+    n_nulls : int
+    rng : int, Generator or None
+    n_jobs : int
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (n_nulls, n_units) array
+        Labels, each as often as in `labels`.
+
+    Raises
+    ------
+    InputError
+        If labels and graph disagree in size, the graph is not symmetric or holds units without neighbours, or there
+        is nothing to regrow (one module in each piece of the graph).
+
+    Warns
+    -----
+    UserWarning
+        If the boundary of the median null differs from the original's by more than 5 %.
+
+    References
+    ----------
+    Aurenhammer et al. 1998, Algorithmica 20:61 (Voronoi cells of given sizes); Hammersley & Welsh 1965
+    (first-passage percolation). Region growing as a null for partitions of the cortex: Gordon et al. 2016,
+    Cerebral Cortex 26:288, who rotate; no rotation is needed here, so that any graph will do.
+    """
+    labels = np.asarray(labels)
+    graph = _checked(labels, neighbours)
+    check_whole("n_nulls", n_nulls, 1)
+    threads = n_threads(n_jobs)
+    names, module = _by_first_unit(labels)
+    if len(names) < 2:
+        raise InputError("labels hold a single module, which leaves nothing to regrow: it is everywhere")
+    task = _task(graph, module)
+    pilots, *generators = generator(rng).spawn(n_nulls + 1)
+    task.fit(pilots, threads)
+    nulls = np.empty((n_nulls, len(labels)), dtype=labels.dtype)
+    deviations = np.empty(n_nulls)
+    at_once = max(1, 2000 // len(labels))
+
+    def grow(part: range) -> None:
+        for k in part:
+            of_unit, deviations[k] = task.null(generators[k])
+            nulls[k] = names[of_unit]
+
+    parts = [range(start, min(start + at_once, n_nulls)) for start in range(0, n_nulls, at_once)]
+    for _ in in_threads(grow, parts, threads, "regrow"):
+        pass
+    if (typical := float(np.median(deviations))) > _TELL:
+        warnings.warn(
+            f"the boundary of these modules could not be matched: the typical null's is {100 * typical:.0f} % "
+            "longer or shorter (modules in very many small pieces, or the smoothest possible, have no peers)",
+            stacklevel=2,
+        )
+    return nulls
+
+
+def boundary_length(labels: ArrayLike, neighbours: sparse.csr_array) -> NDArray[np.intp]:
+    """Number of edges of the graph that join two modules.
+
+    Parameters
+    ----------
+    labels : (..., n_units) array
+    neighbours : (n_units, n_units) sparse array
+        Symmetric.
+
+    Returns
+    -------
+    (...) array of integers
+    """
+    labels = np.asarray(labels)
+    one, other = sparse.triu(neighbours, 1).coords
+    lengths = [np.count_nonzero(row[one] != row[other]) for row in labels.reshape(-1, labels.shape[-1])]
+    return np.array(lengths, dtype=np.intp).reshape(labels.shape[:-1])
+
+
+def n_pieces(labels: ArrayLike, neighbours: sparse.csr_array) -> NDArray[np.intp]:
+    """Number of contiguous pieces of all modules together.
+
+    Parameters
+    ----------
+    labels : (..., n_units) array
+    neighbours : (n_units, n_units) sparse array
+        Symmetric.
+
+    Returns
+    -------
+    (...) array of integers
+    """
+    labels = np.asarray(labels)
+    one, other = neighbours.tocoo().coords
+    counts = []
+    for row in labels.reshape(-1, labels.shape[-1]):
+        same = row[one] == row[other]
+        inside = sparse.csr_array((np.ones(same.sum()), (one[same], other[same])), shape=neighbours.shape)
+        counts.append(pieces_of(inside).max() + 1)
+    return np.array(counts, dtype=np.intp).reshape(labels.shape[:-1])
+
+
+@dataclass
+class _Task:
+    """What all nulls of one partition share."""
+
+    graph: Graph
+    cells: Cells
+    members: NDArray[np.int64]  # units, one piece of the graph after the other
+    starts: NDArray[np.int64]
+    target: int  # boundary length
+    target_pieces: int
+    roughness: float = 0.0
+    n_rounder: int = 0
+
+    @property
+    def n_units(self) -> int:
+        return len(self.members)
+
+    def fit(self, rng: np.random.Generator, n_jobs: int) -> None:
+        """How rough, or how round, cells have to grow for the boundary to become as long as the original's."""
+        grown = self._grown(rng, n_jobs)
+        if grown > self.target:
+            for n_rounder in (1, 2, 4, 8):
+                before, grown = grown, self._grown(rng, n_jobs, n_rounder=n_rounder)
+                if grown >= 0.998 * before:
+                    return
+                self.n_rounder = n_rounder
+                if grown <= self.target:
+                    return
+        for roughness in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, _ROUGHEST):
+            before, grown = grown, self._grown(rng, n_jobs, roughness=roughness)
+            if grown >= self.target:
+                share = (self.target - before) / (grown - before)
+                self.roughness += float(np.clip(share, 0, 1)) * (roughness - self.roughness)
+                return
+            self.roughness = roughness
+
+    def _grown(self, rng: np.random.Generator, n_jobs: int, *, roughness: float = 0.0, n_rounder: int = 0) -> float:
+        """Mean boundary length of cells that are left as they have grown."""
+
+        def length(own: np.random.Generator) -> int:
+            return self._once(own, roughness, n_rounder, 0)[1]
+
+        n_pilots = int(np.clip(20_000 / self.n_units, 6, 100))
+        return float(np.mean(list(in_threads(length, rng.spawn(n_pilots), n_jobs, "regrow: pilots"))))
+
+    def null(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], float]:
+        """Modules of one null, and how far its boundary is from the target (a share of it)."""
+        best, deviation, least = None, np.inf, np.inf
+        for _ in range(12 if self.n_units < 2000 else 3):
+            of_unit, length, pieces = self._once(
+                rng, self.roughness, self.n_rounder, min(2000 + 100 * self.n_units, 200_000)
+            )
+            apart = abs(length - self.target) / self.target
+            badness = apart + abs(pieces - self.target_pieces) / self.target_pieces
+            if badness < least:
+                best, deviation, least = of_unit, apart, badness
+            if least <= _GOOD:
+                break
+        assert best is not None
+        return best, deviation
+
+    def _once(
+        self, rng: np.random.Generator, roughness: float, n_rounder: int, n_attempts: int
+    ) -> tuple[NDArray[np.int64], int, int]:
+        from fctoolbox.nulls._regrow import grow_once
+
+        n_more = min(20 * self.n_units, 20_000)  # exchanges that only mix, once the length is right
+        return grow_once(  # type: ignore[no-any-return]
+            self.graph, self.cells, self.members, self.starts, self.target,
+            roughness, n_rounder, n_attempts, n_more, rng,
+        )  # fmt: skip
+
+
+def _checked(labels: NDArray[Any], neighbours: sparse.csr_array) -> Graph:
+    if labels.ndim != 1:
+        raise InputError(f"labels have shape {labels.shape}; there must be one for each unit, (n_units,)")
+    if not sparse.issparse(neighbours):
+        raise InputError("neighbours must be a sparse array; fctoolbox.nulls.graph makes one from a geometry")
+    if neighbours.shape != (len(labels), len(labels)):
+        raise InputError(f"the neighbour graph has shape {neighbours.shape}, but there are {len(labels)} labels")
+    graph = sparse.csr_array(neighbours, dtype=np.float64, copy=True)
+    graph.setdiag(0)
+    graph.sum_duplicates()
+    graph.eliminate_zeros()
+    if not np.isfinite(graph.data).all() or (graph.data < 0).any():
+        raise InputError("the neighbour graph holds distances that are negative or not finite")
+    apart = abs(graph - graph.T).tocoo()
+    if apart.nnz and apart.data.max() > SYMMETRY_TOLERANCE * graph.data.max():
+        i, j = (int(index[np.argmax(apart.data)]) for index in apart.coords)
+        raise InputError(
+            f"the neighbour graph is not symmetric: [{i}, {j}] is {graph[i, j]:g}, but [{j}, {i}] is {graph[j, i]:g}"
+        )
+    if len(alone := np.flatnonzero(np.diff(graph.indptr) == 0)):
+        raise InputError(
+            f"units {listed(alone)} (counted from 0) have no neighbours, so nothing can grow there; link them to the "
+            "nearest (fctoolbox.nulls.graph does so within a hemisphere) or leave them out"
+        )
+    return graph.indptr.astype(np.int32), graph.indices.astype(np.int32), graph.data
+
+
+def _by_first_unit(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Modules numbered in the order of their first units, so that names cannot matter."""
+    names, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return names[order], np.argsort(order)[inverse].astype(np.int64)
+
+
+def _task(graph: Graph, module: NDArray[np.int64]) -> _Task:
+    from fctoolbox.nulls._regrow import boundary, pieces
+
+    indptr, indices, lengths = graph
+    n_units = len(module)
+    part = np.empty(n_units, dtype=np.int32)
+    n_parts = pieces(indptr, indices, np.zeros_like(module), part)
+    target = int(boundary(indptr, indices, module))
+    if target == 0:
+        raise InputError(
+            f"the neighbour graph is in {n_parts} pieces, and the modules are unions of them, which leaves nothing to "
+            "regrow; link the pieces (fctoolbox.nulls.graph does so within a hemisphere)"
+        )
+    cell = np.empty(n_units, dtype=np.int32)
+    n_cells = pieces(indptr, indices, module, cell)
+    first = np.unique(cell, return_index=True)[1]
+    cells = _cells(module[first], np.bincount(cell).astype(np.int64), part[first].astype(np.int64), n_units)
+    members = np.argsort(part, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(part))])
+    return _Task((indptr, indices, lengths), cells, members, starts, target, int(n_cells))
+
+
+def _cells(module: NDArray[np.int64], size: NDArray[np.int64], part: NDArray[np.int64], n_units: int) -> Cells:
+    """Which pieces grow and which are crumbs; large ones first, then crumbs, by falling size."""
+    order = np.argsort(-size, kind="stable")
+    module, size, part = module[order], size[order], part[order]
+    large = (size >= _CRUMB * n_units) & (np.arange(len(size)) < _MOST_LARGE)
+    large[np.unique(part, return_index=True)[1]] = True  # something has to fill each piece of the graph
+    left = int(_MOST_CRUMBS * n_units)
+    kept = np.flatnonzero(large).tolist()
+    crumbs = []
+    size = size.copy()
+    for i in np.flatnonzero(~large):
+        if size[i] <= left:
+            left -= size[i]
+            crumbs.append(i)
+            continue
+        same = [j for j in kept if module[j] == module[i] and part[j] == part[i]]
+        if same:
+            size[same[0]] += size[i]
+        else:
+            kept.append(i)
+    chosen = np.array(kept + crumbs)
+    return len(kept), module[chosen], size[chosen], part[chosen]
