@@ -2,15 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from tqdm import tqdm
 
 from fctoolbox.communities import detect_communities
 from fctoolbox.errors import InputError, suggestion
 from fctoolbox.nulls.distances import distances_of
 from fctoolbox.nulls.edges import EdgeStatistics
+from fctoolbox.nulls.graph import neighbours_of
+from fctoolbox.nulls.moran import moran_labels
+from fctoolbox.nulls.permutation import permutation
 from fctoolbox.nulls.projection import check_projection, projection_modes
+from fctoolbox.nulls.regrow import regrow
+from fctoolbox.nulls.spin import sphere_positions, spin, unit_hemispheres
+from fctoolbox.nulls.variogram import check_variogram, variogram
 from fctoolbox.quality import modularities
 from fctoolbox.system import Floats, Geometry, RecurrentSystem, Weights
 
@@ -18,11 +27,11 @@ from fctoolbox.system import Floats, Geometry, RecurrentSystem, Weights
 CONTROLS_FOR = {
     "permutation": "Units change places at random: it controls for the sizes of the modules and the values of the "
     "matrices, and for nothing spatial, so that smooth maps beat it whether they are related or not.",
-    "spin": "The sphere is turned, and every unit takes the place of another: it controls for how smooth and how "
-    "compact the modules are, as long as the maps look alike in all directions.",
     "variogram": "Each module's map is replaced by one with the same variogram, and units are dealt out in the same "
     "numbers: it controls for the sizes of the modules and roughly for their smoothness, but its modules are less "
     "compact than real ones.",
+    "spin": "The sphere is turned, and every unit takes the place of another: it controls for how smooth and how "
+    "compact the modules are, as long as the maps look alike in all directions.",
     "moran": "Each module's map keeps its power in the spatial modes of the distances, and units are dealt out in the "
     "same numbers: it controls for the sizes of the modules and roughly for their smoothness.",
     "regrow": "Modules of the same sizes are grown elsewhere, as compact as the real ones: it controls for contiguity, "
@@ -35,13 +44,15 @@ NULLS = tuple(CONTROLS_FOR)
 # In words short enough for a sentence with numbers.
 IN_SHORT = {
     "permutation": "the same modules placed on units at random",
-    "spin": "modules turned on the sphere",
     "variogram": "modules from maps with the same variogram",
+    "spin": "modules turned on the sphere",
     "moran": "modules from maps with the same autocorrelation",
     "regrow": "modules of the same sizes grown elsewhere",
     "projection": "modules of rearranged projections",
 }
-_OF_PROJECTION = {"n_restarts": 1, "n_kicks": 5}
+
+Labels = NDArray[Any]
+Pairs = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +69,7 @@ class Space:
     """
 
     distances: Floats | None = None
-    neighbours: object | None = None
+    neighbours: sparse.csr_array | None = None
     sphere: Floats | None = None
     hemispheres: tuple[str, ...] | None = None
 
@@ -93,29 +104,24 @@ def space_of(system: RecurrentSystem, models: Sequence[str]) -> Space:
     InputError
         If it has not; the message says what is missing.
     """
-    from fctoolbox.nulls.graph import neighbours_of
-    from fctoolbox.nulls.spin import sphere_positions
-    from fctoolbox.nulls.variogram import check_variogram
-
     geometry, n_units = system.geometry, system.n_units
-    spatial = [model for model in models if model != "permutation"]
     known = geometry is not None and (geometry.positions is not None or geometry.distances is not None)
-    distances = distances_of(geometry, system.name) if known or spatial else None
-    if "variogram" in models and distances is not None:
+    needed = {"variogram", "moran", "projection"} & set(models)
+    distances = distances_of(geometry, system.name) if known or needed else None
+    if distances is not None and "variogram" in models:
         check_variogram(distances)
     if "projection" in models:
         check_projection(n_units)
-    neighbours = neighbours_of(geometry, n_units, system.name) if "regrow" in models and geometry else None
-    sphere = hemispheres = None
-    if "spin" in models:
-        surface = None if geometry is None else geometry.surface
-        if surface is None or surface.sphere is None:
-            raise InputError(
-                f"the null 'spin' turns the units on a sphere, and {system.name!r} has no surface with a sphere; "
-                "use 'regrow' or 'projection', which need positions or distances only"
-            )
-        sphere, hemispheres = sphere_positions(surface, n_units)
-    return Space(distances, neighbours, sphere, hemispheres)
+    neighbours = neighbours_of(geometry, n_units, system.name) if "regrow" in models else None
+    if "spin" not in models:
+        return Space(distances, neighbours)
+    surface = None if geometry is None else geometry.surface
+    if surface is None or surface.sphere is None:
+        raise InputError(
+            f"the null 'spin' turns the units on a sphere, and {system.name!r} has no surface with a sphere; "
+            "use 'regrow' or 'projection', which need positions or distances only"
+        )
+    return Space(distances, neighbours, sphere_positions(surface, n_units), unit_hemispheres(surface, n_units))
 
 
 def statistics_of(model: str, space: Space) -> tuple[str, ...]:
@@ -124,58 +130,94 @@ def statistics_of(model: str, space: Space) -> tuple[str, ...]:
     return ("q", *pairs) if model in ("permutation", "spin", "projection") else ("q",)
 
 
-def null_statistics(
-    model: str,
-    labels: NDArray[np.intp],
-    similarity: Floats,
-    connectivity: Floats,
-    weights: Weights,
-    space: Space,
-    *,
-    resolution: float,
-    n_nulls: int,
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """The statistics of `statistics_of` under each null; (n_nulls, n_statistics)."""
-    from fctoolbox.nulls.moran import moran_labels
-    from fctoolbox.nulls.permutation import permutation
-    from fctoolbox.nulls.regrow import regrow
-    from fctoolbox.nulls.spin import spin
-    from fctoolbox.nulls.variogram import variogram
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is compared with nulls, and all they need to know.
 
-    settings = {"n_nulls": n_nulls, "rng": rng}
-    if model in ("permutation", "spin"):
-        orders = (
-            permutation(np.arange(len(labels)), **settings)
-            if model == "permutation"
-            else spin(space.sphere, hemispheres=space.hemispheres, **settings)
-        )
-        edges = EdgeStatistics.of(connectivity, space.distances)
-        pairs = [_of_pairs(edges, similarity[np.ix_(order, order)]) for order in orders]
-        partitions = labels[orders]
-    elif model == "projection":
-        modes = projection_modes(weights, distances=space.distances)
-        edges = EdgeStatistics.of(connectivity, space.distances)
-        pairs, found = [], []
-        for _ in range(n_nulls):
-            surrogate = modes.similarity(rng)
-            pairs.append(_of_pairs(edges, surrogate))
-            found.append(detect_communities(surrogate, resolution=resolution, rng=rng, **_OF_PROJECTION).labels)
-        partitions = np.stack(found)
+    Parameters
+    ----------
+    labels : (n_units,) integers
+        Communities of the similarity.
+    similarity, connectivity : (n_units, n_units) arrays
+    weights : (n_units, n_inputs) array, sparse array or FactoredMatrix
+        The input projection.
+    space : Space
+    resolution : float
+    """
+
+    labels: NDArray[np.intp]
+    similarity: Floats
+    connectivity: Floats
+    weights: Weights
+    space: Space
+    resolution: float = 1.0
+
+
+def null_statistics(model: str, question: Question, *, n_nulls: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The statistics of `statistics_of` under each null.
+
+    Parameters
+    ----------
+    model : str
+        One of `NULLS`.
+    question : Question
+    n_nulls : int
+    rng : Generator
+
+    Returns
+    -------
+    (n_nulls, n_statistics) array
+    """
+    partitions, pairs = _DRAWN.get(model, _of_labels)(model, question, n_nulls, rng)
+    q = modularities(question.connectivity, partitions, resolution=question.resolution)
+    return np.column_stack([q, pairs])
+
+
+def _of_orders(model: str, question: Question, n_nulls: int, rng: np.random.Generator) -> tuple[Labels, Pairs]:
+    space, n_units = question.space, len(question.labels)
+    if model == "permutation":
+        orders = permutation(np.arange(n_units), n_nulls=n_nulls, rng=rng)
     else:
-        pairs = [()] * n_nulls
-        if labels.max() == 0:  # one module: there is nothing to arrange
-            partitions = np.tile(labels, (n_nulls, 1))
-        elif model == "variogram":
-            partitions = variogram(labels, distances=space.distances, **settings)
-        elif model == "moran":
-            partitions = moran_labels(labels, distances=space.distances, **settings)
-        else:
-            partitions = regrow(labels, neighbours=space.neighbours, **settings)
-    q = modularities(connectivity, partitions, resolution=resolution)
-    return np.column_stack([q, np.array(pairs)])
+        assert space.sphere is not None
+        orders = spin(space.sphere, hemispheres=space.hemispheres, n_nulls=n_nulls, rng=rng)
+    edges = EdgeStatistics.of(question.connectivity, space.distances)
+    pairs = [_of_pairs(edges, question.similarity[np.ix_(order, order)]) for order in _watched(orders, model)]
+    return question.labels[orders], np.array(pairs)
+
+
+def _of_projections(model: str, question: Question, n_nulls: int, rng: np.random.Generator) -> tuple[Labels, Pairs]:
+    distances = question.space.distances
+    assert distances is not None
+    modes = projection_modes(question.weights, distances=distances)
+    edges = EdgeStatistics.of(question.connectivity, distances)
+    partitions, pairs = [], []
+    for _ in _watched(range(n_nulls), model):
+        surrogate = modes.similarity(rng)
+        pairs.append(_of_pairs(edges, surrogate))
+        found = detect_communities(surrogate, resolution=question.resolution, n_restarts=1, n_kicks=5, rng=rng)
+        partitions.append(found.labels)
+    return np.stack(partitions), np.array(pairs)
+
+
+def _of_labels(model: str, question: Question, n_nulls: int, rng: np.random.Generator) -> tuple[Labels, Pairs]:
+    labels, space, nothing = question.labels, question.space, np.empty((n_nulls, 0))
+    if labels.max() == 0:  # one module looks the same however it is arranged
+        return np.tile(labels, (n_nulls, 1)), nothing
+    if model == "regrow":
+        return regrow(labels, neighbours=space.neighbours, n_nulls=n_nulls, rng=rng), nothing
+    assert space.distances is not None
+    if model == "variogram":
+        return variogram(labels, distances=space.distances, n_nulls=n_nulls, rng=rng), nothing
+    return moran_labels(labels, distances=space.distances, n_nulls=n_nulls, rng=rng), nothing
+
+
+_DRAWN = {"permutation": _of_orders, "spin": _of_orders, "projection": _of_projections}
 
 
 def _of_pairs(edges: EdgeStatistics, similarity: Floats) -> tuple[float, ...]:
     r = edges.pearson_r(similarity)
     return (r,) if edges.basis is None else (r, edges.partial_r(similarity))
+
+
+def _watched(each: Any, model: str) -> Any:
+    return tqdm(each, desc=f"{model} nulls", unit="null", delay=2, disable=None, leave=False)

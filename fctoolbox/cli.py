@@ -67,7 +67,7 @@ def _analysis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option(
             "--null", "nulls", multiple=True, default=("permutation",), show_default=True,
-            help="permutation or variogram; may be repeated.",
+            help="permutation, variogram, spin, moran, regrow, projection or auto; may be repeated.",
         ),
         click.option("--n-nulls", type=click.IntRange(1), default=1000, show_default=True, help="Nulls of each kind."),
         click.option("--n-restarts", type=click.IntRange(1), default=100, show_default=True, help="Louvain runs."),

@@ -4,26 +4,32 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
+from fctoolbox.chance import (
+    CONTROLS_FOR,
+    IN_SHORT,
+    NULLS,
+    Question,
+    null_names,
+    null_statistics,
+    space_of,
+    statistics_of,
+)
 from fctoolbox.communities import Communities, detect_communities
-from fctoolbox.errors import InputError, check_whole, listed, suggestion
-from fctoolbox.nulls import NullTest, permutation, significance, variogram
-from fctoolbox.nulls.distances import distances_of
-from fctoolbox.nulls.variogram import check_variogram
-from fctoolbox.quality import OBJECTIVE, modularities, modularity
+from fctoolbox.errors import InputError, check_whole, listed
+from fctoolbox.nulls.edges import DistanceBin, EdgeStatistics, correlation_by_distance
+from fctoolbox.nulls.significance import NullTest, significance
+from fctoolbox.quality import OBJECTIVE, modularity
 from fctoolbox.randomness import generator
 from fctoolbox.similarity import connectivity_of, constant_units, cosine_similarity, units_without_input
 from fctoolbox.system import Floats, RecurrentSystem
 
-NULLS = ("permutation", "variogram")
 SCHEMA = 1
 _MIN_UNITS = 4
 
@@ -43,6 +49,10 @@ class Relationship:
     pearson_r: float
     spearman_rho: float
     nulls: tuple[NullTest, ...]
+    # With a smooth function of distance taken out of both; None and empty where distances are not known.
+    partial_r: float | None = None
+    partial_nulls: tuple[NullTest, ...] = ()
+    by_distance: tuple[DistanceBin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,9 @@ class OriginReport:
                 "pearson_r": self.relationship.pearson_r,
                 "spearman_rho": self.relationship.spearman_rho,
                 "nulls": [null.to_dict() for null in self.relationship.nulls],
+                "partial_r": self.relationship.partial_r,
+                "partial_nulls": [null.to_dict() for null in self.relationship.partial_nulls],
+                "by_distance": [asdict(each) for each in self.relationship.by_distance],
             },
             "communities": {
                 "n": self.communities.n,
@@ -156,16 +169,29 @@ class OriginReport:
 
     def caution(self) -> str:
         """What these p-values cannot say; stands beside the answer wherever it is shown."""
-        names = (
-            " Surrogates of labels depend on how the modules are numbered."
-            if any(test.model == "variogram" for test in self.induced.nulls)
-            else ""
-        )
+        models = {test.model for test in self.induced.nulls}
+        shapeless = models & {"permutation", "variogram", "moran"}
+        answer = "What p cannot say here: neighbouring units share inputs and activity for many reasons. "
+        if shapeless == models:
+            answer += (
+                "These nulls do not keep modules in one piece, so that compact modules beat them whether inputs matter "
+                "or not. "
+            )
+        elif shapeless:
+            names = listed(test.model for test in self.induced.nulls if test.model in shapeless)
+            answer += f"Compact modules beat {names} whether inputs matter or not. "
+        if self.relationship.partial_r is None:
+            answer += "Where both fall with distance, r is high by that alone; distances are not known here. "
+        else:
+            answer += "Where both fall with distance, r is high by that alone; r without distance is not. "
         return (
-            "What p cannot say here: neighbouring units share inputs and activity for many reasons, and these nulls "
-            "do not keep modules in one piece, so that compact modules beat them whether inputs matter or not. Read "
-            "r, and the induced Q* beside the best one, as the size of an association and not as its cause." + names
+            answer
+            + "Read r, and the induced Q* beside the best one, as the size of an association and not as its cause."
         )
+
+    def controls(self) -> dict[str, str]:
+        """What each null that was asked controls for, in a sentence."""
+        return {test.model: CONTROLS_FOR[test.model] for test in self.induced.nulls}
 
     def save(self, folder: str | Path, *, command: str = "") -> Path:
         """Write report.json, report.html, labels.tsv and the figures (SVG, PNG); the path of the page."""
@@ -202,10 +228,7 @@ class OriginReport:
 
 def _in_words(test: NullTest) -> str:
     # What a null does is said in full: "chance" would promise more than a permutation can.
-    arrangement = {
-        "permutation": "the same modules placed on units at random",
-        "variogram": "variogram surrogates of the module labels",
-    }[test.model]
+    arrangement = IN_SHORT[test.model]
     floor = ", the smallest possible" if test.p_value <= 1 / (1 + test.n) else ""
     return f"{arrangement}: {test.mean:.3f} ± {test.sd:.3f}, p = {test.p_value:.2g} of {test.n:,} nulls{floor}"
 
@@ -227,14 +250,17 @@ def analyse_origin(
     2. Cosine similarity of the rows of the input projection; functional connectivity as Pearson r.
     3. Their relationship over all pairs of units (upper triangle).
     4. Communities of the similarity (Q*, diagonal zero), imposed on the functional connectivity: induced Q*.
-    5. Both are compared with nulls. ``permutation`` re-assigns units at random, for the relationship (a Mantel
-       test of r) and for the induced Q*. ``variogram`` makes surrogates of the labels, so it tests the
-       induced Q* alone; read its warning.
+    5. Both are compared with nulls. ``permutation``, ``spin`` and ``projection`` re-arrange pairs of units, so they
+       speak about the relationship (a Mantel test of r, and of r without distance where distances are known) and
+       about the induced Q*; ``variogram``, ``moran`` and ``regrow`` arrange the modules alone, and speak about the
+       induced Q*. What each controls for is in `fctoolbox.chance.CONTROLS_FOR` and in every report.
 
     Parameters
     ----------
     system : RecurrentSystem
-    null : {"permutation", "variogram"} or several of them
+    null : {"permutation", "variogram", "spin", "moran", "regrow", "projection", "auto"} or several of them
+        ``"auto"`` follows the calibration: ``projection`` where positions or distances are known, which keeps all that
+        depends on distance alone; else ``permutation``, which keeps nothing spatial.
     n_nulls : int
     n_restarts : int
         Of the community detection, on the similarity and on the functional connectivity.
@@ -261,15 +287,13 @@ def analyse_origin(
     Tanner et al. 2023, arXiv:2310.20601.
     """
     started = time.perf_counter()
-    models = _null_names(null)
     check_whole("n_nulls", n_nulls, 1)
     rng, seed = _seeded(rng)
     rng_similarity, rng_connectivity, *rng_nulls = rng.spawn(2 + len(NULLS))
 
     analysed, dropped = _usable(system, constant_units)
-    if "variogram" in models:
-        distances = distances_of(analysed.geometry, analysed.name)
-        check_variogram(distances)
+    models = null_names(null, analysed.geometry, analysed.n_units)
+    space = space_of(analysed, models)
     similarity = cosine_similarity(analysed.projection.weights)
     connectivity = connectivity_of(analysed.activity)
     for matrix in (similarity, connectivity):
@@ -284,19 +308,17 @@ def analyse_origin(
     )
     induced_q = modularity(connectivity, communities.labels, resolution=resolution)
 
-    relationship_nulls, induced_nulls = [], []
+    edges = EdgeStatistics.of(connectivity, space.distances)
+    observed = {"q": induced_q, "r": pearson_r}
+    if space.distances is not None:
+        observed["partial_r"] = edges.partial_r(similarity)
+    question = Question(communities.labels, similarity, connectivity, analysed.projection.weights, space, resolution)
+    tests: dict[str, list[NullTest]] = {"q": [], "r": [], "partial_r": []}
     for model in models:
         rng_null = rng_nulls[NULLS.index(model)]  # a null's draws do not depend on which others are asked for
-        if model == "permutation":
-            orders = permutation(np.arange(analysed.n_units), n_nulls=n_nulls, rng=rng_null)
-            partitions = communities.labels[orders]
-            relationship_nulls.append(significance(pearson_r, _mantel(similarity, connectivity, orders), model=model))
-        elif communities.n == 1:  # one module looks the same however it is arranged
-            partitions = np.tile(communities.labels, (n_nulls, 1))
-        else:
-            partitions = variogram(communities.labels, distances=distances, n_nulls=n_nulls, rng=rng_null)
-        null_q = modularities(connectivity, partitions, resolution=resolution, n_jobs=n_jobs)
-        induced_nulls.append(significance(induced_q, null_q, model=model))
+        values = null_statistics(model, question, n_nulls=n_nulls, rng=rng_null)
+        for name, column in zip(statistics_of(model, space), values.T, strict=True):
+            tests[name].append(significance(observed[name], column, model=model))
 
     return OriginReport(
         system=analysed,
@@ -304,9 +326,16 @@ def analyse_origin(
         similarity=similarity,
         connectivity=connectivity,
         communities=communities,
-        relationship=Relationship(pearson_r, spearman_rho, tuple(relationship_nulls)),
+        relationship=Relationship(
+            pearson_r,
+            spearman_rho,
+            tuple(tests["r"]),
+            observed.get("partial_r"),
+            tuple(tests["partial_r"]),
+            () if space.distances is None else correlation_by_distance(similarity, connectivity, space.distances),
+        ),
         # The best of all partitions seen: a short search must not end below the one it is compared with.
-        induced=InducedModularity(induced_q, max(own.q, induced_q), tuple(induced_nulls)),
+        induced=InducedModularity(induced_q, max(own.q, induced_q), tuple(tests["q"])),
         policies={
             "similarity": "cosine, uncentred; units without input dropped",
             "diagonal": "zero",
@@ -344,16 +373,6 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _null_names(null: str | Sequence[str]) -> tuple[str, ...]:
-    names = (null,) if isinstance(null, str) else tuple(dict.fromkeys(null or ()))
-    if not names:
-        raise InputError(f"null is {null!r}; name at least one of: {', '.join(NULLS)}")
-    for name in names:
-        if name not in NULLS:
-            raise InputError(f"no null named '{name}'.{suggestion(name, NULLS)} There are: {', '.join(NULLS)}.")
-    return names
 
 
 def _seeded(rng: int | np.random.Generator | None) -> tuple[np.random.Generator, str]:
@@ -409,21 +428,6 @@ def _relationship(similarity: Floats, connectivity: Floats) -> tuple[float, floa
 def _unrounded(values: Floats) -> Floats:
     # Equal values that rounding has set apart are ties, which share a rank.
     return np.asarray(np.round(values, 12 if values.dtype == np.float64 else 6))
-
-
-def _mantel(similarity: Floats, connectivity: Floats, orders: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Pearson r over pairs, with the units of the similarity re-ordered; (n_nulls,)."""
-    pairs = np.triu_indices(len(similarity), 1)
-    scores = []
-    for matrix in (similarity, connectivity):
-        edges = matrix[pairs].astype(np.float64)
-        score = (matrix - edges.mean()) / (edges.std() * np.sqrt(len(edges)))
-        np.fill_diagonal(score, 0)
-        scores.append(score)
-    one, other = scores
-    # Both triangles are summed, hence the half.
-    bar = tqdm(orders, desc="permutation nulls", unit="null", delay=2, disable=None)
-    return np.array([np.vdot(one[np.ix_(order, order)], other) / 2 for order in bar])
 
 
 def _fc_scale(system: RecurrentSystem) -> str:

@@ -136,7 +136,14 @@ def test_the_keys_of_report_json_are_those_of_schema_1(toy):
     assert set(report["policies"]) == {
         "similarity", "diagonal", "constant_units", "fc_scale", "objective", "resolution", "n_restarts",
     }  # fmt: skip
-    assert set(report["relationship"]) == {"pearson_r", "spearman_rho", "nulls"}
+    assert set(report["relationship"]) == {
+        "pearson_r",
+        "spearman_rho",
+        "nulls",
+        "partial_r",
+        "partial_nulls",
+        "by_distance",
+    }
     assert set(report["communities"]) == {"n", "sizes", "q", "labels"}
     assert set(report["induced_modularity"]) == {"q", "q_best", "nulls"}
     assert set(report["provenance"]) == {"versions", "files", "rng", "command", "seconds"}

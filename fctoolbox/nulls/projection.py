@@ -162,7 +162,7 @@ def _by_distance(covariance: NDArray[np.float64], distances: NDArray[np.float64]
 
 def _centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     rows = matrix.mean(axis=1)
-    return matrix - rows[:, None] - rows[None, :] + rows.mean()
+    return np.asarray(matrix - rows[:, None] - rows[None, :] + rows.mean())
 
 
 def _modes(kernel: NDArray[np.float64]) -> NDArray[np.float64]:

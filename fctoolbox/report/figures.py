@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES = ("similarity", "connectivity", "relationship", "induced-q", "modules", "null-r")
+NAMES = ("similarity", "connectivity", "relationship", "induced-q", "modules", "null-r", "null-partial-r")
 WIDTH = 3.5  # inches
 STYLE = {
     "font.size": 8,
@@ -66,6 +66,11 @@ def report_figures(report: OriginReport) -> "dict[str, Figure]":
     if report.relationship.nulls:
         draw["null-r"] = lambda: _null_figure(
             report.relationship.nulls, report.relationship.pearson_r, "Similarity–connectivity correlation r"
+        )
+    if report.relationship.partial_nulls and report.relationship.partial_r is not None:
+        partial_r = report.relationship.partial_r
+        draw["null-partial-r"] = lambda: _null_figure(
+            report.relationship.partial_nulls, partial_r, "Similarity–connectivity correlation r, without distance"
         )
     with mpl.rc_context(STYLE):
         return {name: figure() for name, figure in draw.items()}
@@ -208,9 +213,11 @@ def _relationship_figure(report: OriginReport) -> "Figure":
 
 
 def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str, *, best: float | None = None) -> "Figure":
+    if len(tests) > 2:
+        return _ridges(tests, observed, what, best)
     figure = new_figure(height=2.5)
     axes = figure.add_subplot()
-    colours = ("#999999", "#56B4E9", "#009E73", "#CC79A7")
+    colours = ("#999999", "#56B4E9")
     lowest = min(float(test.values.min()) for test in tests)
     highest = max(float(test.values.max()) for test in tests)
     if highest - lowest < 1e-9:  # nulls without spread: one bar
@@ -226,6 +233,31 @@ def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str, *, bes
     axes.set_title("\n".join(_verdict(test) for test in tests))
     axes.margins(x=0.08)
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _ridges(tests: tuple[NullTest, ...], observed: float, what: str, best: float | None) -> "Figure":
+    """A row for each null: histograms of more than two on one axis cannot be told apart."""
+    figure = new_figure(height=0.9 + 0.45 * len(tests))
+    rows = figure.subplots(len(tests), sharex=True)
+    shown = [observed, *([] if best is None else [best])]
+    lowest = min(*shown, *(float(test.values.min()) for test in tests))
+    highest = max(*shown, *(float(test.values.max()) for test in tests))
+    margin = 0.04 * (highest - lowest or 1)
+    bins = np.linspace(lowest - margin, highest + margin, 61)
+    for axes, test in zip(rows, tests, strict=True):
+        axes.hist(test.values, bins=bins, color="#999999", label="nulls")
+        axes.axvline(observed, color="#D55E00", lw=2, label=f"observed {observed:.3f}")
+        if best is not None:
+            axes.axvline(best, color="black", lw=1.2, ls="--", label=f"best {best:.3f}")
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_ylabel(test.model, rotation=0, ha="right", va="center")
+        axes.annotate(
+            _verdict(test).partition(": ")[2], (1.01, 0.5), xycoords="axes fraction", va="center", fontsize="small"
+        )
+    rows[-1].set_xlabel(what)
+    figure.legend(*rows[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -3,11 +3,12 @@
 import base64
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fctoolbox.errors import listed
+from fctoolbox.nulls.significance import NullTest
 from fctoolbox.origin import OriginReport, versions
 from fctoolbox.report.figures import Picture, module_colours
 from fctoolbox.report.places import place_of
@@ -23,7 +24,13 @@ _METHODS = (
 )
 _NULL_METHODS = {
     "permutation": "Mantel 1967, Cancer Research 27:209–220 (permutation of units)",
-    "variogram": "Burt et al. 2020, NeuroImage 220:117038 (brainsmash)",
+    "variogram": "Burt et al. 2020, NeuroImage 220:117038 (variogram-matched maps, here of each module)",
+    "spin": "Alexander-Bloch et al. 2018, NeuroImage 178:540–551; Markello & Misic 2021, NeuroImage 236:118052 (spins)",
+    "moran": "Wagner & Dray 2015, Methods in Ecology and Evolution 6:1169–1178 (Moran spectral randomisation)",
+    "regrow": "regrown modules: as documented in fctoolbox, after the idea of parcels moved over the cortex (Gordon et "
+    "al. 2016, Cerebral Cortex 26:288–303)",
+    "projection": "rearranged projections: as documented in fctoolbox, after Wagner & Dray 2015, Methods in Ecology and "
+    "Evolution 6:1169–1178",
 }
 _CAPTIONS = {
     "similarity": "Cosine similarity of the input projections of every two units, ordered by module (squares). The "
@@ -32,7 +39,8 @@ _CAPTIONS = {
     "relationship": "Every pair of units: how alike their inputs are, and how correlated their activity.",
     "induced-q": "Modularity Q* of functional connectivity: modules of the input projections (line), nulls, and the "
     "best partition of functional connectivity itself (dashed).",
-    "null-r": "Correlation of similarity and functional connectivity (line), and with units placed at random.",
+    "null-r": "Correlation of similarity and functional connectivity (line), and under each null.",
+    "null-partial-r": "The same with a smooth function of distance taken out of both.",
     "modules": "The modules of the input projections.",
 }
 _PLACES = {
@@ -78,6 +86,8 @@ def comparison_page(
         title="fctoolbox: " + ", ".join(report.system.name for report in reports),
         systems=[_system_view(report, its) | {"folder": folder}
             for folder, report, its in zip(folder_names(reports), reports, pictures, strict=True)],
+        relationship_models=_models(test for report in reports for test in report.relationship.nulls),
+        induced_models=_models(test for report in reports for test in report.induced.nulls),
         figure_names=names,
         captions=_CAPTIONS,
         command=command,
@@ -129,6 +139,7 @@ def _system_view(report: OriginReport, pictures: Mapping[str, Picture]) -> dict[
         "policies": {_POLICIES.get(name, name): value for name, value in report.policies.items()},
         "relationship": report.relationship,
         "induced": report.induced,
+        "controls": report.controls(),
         "communities": report.communities,
         "modules": _modules(report),
         "figures": {name: _embedded(picture) for name, picture in pictures.items()},
@@ -167,6 +178,10 @@ def _modules(report: OriginReport) -> list[dict[str, Any]]:
 def _methods(reports: Sequence[OriginReport]) -> list[str]:
     models = {test.model for report in reports for test in report.induced.nulls}
     return [*_METHODS, *(text for model, text in _NULL_METHODS.items() if model in models)]
+
+
+def _models(tests: Iterable[NullTest]) -> list[str]:
+    return list(dict.fromkeys(test.model for test in tests))
 
 
 def _embedded(picture: Picture) -> str:
