@@ -16,49 +16,26 @@ _BLOBS = 30  # places tried for a crumb
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def spread(indptr, indices, lengths, width, n_buckets, seeds, offsets, owner, distance):  # type: ignore[no-untyped-def]
-    """The cell whose seed is nearest to each unit, all paths from seed c being shorter by ``offsets[c]``.
+def _spread(graph, seeds, region, inside, passable, owner, distance):  # type: ignore[no-untyped-def]
+    """The seed nearest to each unit of a region, and how far it is; crumbs may be passed through.
 
-    Dijkstra from all seeds at once, with a circular queue of buckets of `width` (Dial 1969); units are visited again
-    when a shorter path turns up, so that the result is exact whatever the width.
+    Dijkstra from all seeds at once, with a circular queue of buckets (Dial 1969). Units are visited again when a
+    shorter path turns up, so that the result is exact whatever the width of the buckets.
     """
-    n = len(indptr) - 1
-    for i in range(n):
-        owner[i] = -1
-        distance[i] = np.inf
-    order = np.argsort(-offsets)
-    start = -offsets[order[0]]
+    indptr, indices, lengths = graph[0], graph[1], graph[2]
+    width, n_buckets = graph[3], graph[4]
+    distance[:] = np.inf
     head = np.full(n_buckets, -1, dtype=np.int32)
-    capacity = n + 2 * len(seeds)
-    following = np.empty(capacity, dtype=np.int32)
-    entry_unit = np.empty(capacity, dtype=np.int32)
-    entry_key = np.empty(capacity, dtype=np.float64)
-    free = -1  # entries that have been taken out are used again
-    used, waiting, sown, bucket = 0, 0, 0, 0
-    while waiting > 0 or sown < len(seeds):
-        if waiting == 0:  # far ahead of the last unit: no need to walk through empty buckets
-            bucket = max(bucket, int((-offsets[order[sown]] - start) / width))
-        limit = start + (bucket + 1) * width
-        if used + len(seeds) > len(following):
-            following = np.concatenate((following, np.empty_like(following)))
-            entry_unit = np.concatenate((entry_unit, np.empty_like(entry_unit)))
-            entry_key = np.concatenate((entry_key, np.empty_like(entry_key)))
-        while sown < len(seeds) and -offsets[order[sown]] < limit:
-            cell = order[sown]
-            sown += 1
-            unit = seeds[cell]
-            if -offsets[cell] < distance[unit]:
-                distance[unit] = -offsets[cell]
-                owner[unit] = cell
-                if free >= 0:
-                    entry, free = free, following[free]
-                else:
-                    entry = used
-                    used += 1
-                slot = bucket % n_buckets
-                entry_unit[entry], entry_key[entry], following[entry] = unit, distance[unit], head[slot]
-                head[slot] = entry
-                waiting += 1
+    following = np.empty(len(seeds) + 1024, dtype=np.int32)
+    entry_unit, entry_key = np.empty(len(following), dtype=np.int32), np.empty(len(following))
+    free, used, waiting, bucket = -1, 0, 0, 0  # entries that have been taken out are used again
+    for i in range(len(seeds)):
+        distance[seeds[i]], owner[seeds[i]] = 0.0, i
+        entry_unit[used], entry_key[used], following[used] = seeds[i], 0.0, head[0]
+        head[0] = used
+        used += 1
+        waiting += 1
+    while waiting > 0:
         slot = bucket % n_buckets
         while head[slot] >= 0:
             entry = head[slot]
@@ -68,14 +45,15 @@ def spread(indptr, indices, lengths, width, n_buckets, seeds, offsets, owner, di
             waiting -= 1
             if key > distance[unit]:
                 continue
-            if used + indptr[unit + 1] - indptr[unit] > len(following):  # units visited again and again
-                following = np.concatenate((following, np.empty_like(following)))
-                entry_unit = np.concatenate((entry_unit, np.empty_like(entry_unit)))
-                entry_key = np.concatenate((entry_key, np.empty_like(entry_key)))
+            if used + indptr[unit + 1] - indptr[unit] > len(following):
+                more = np.empty(len(following) + indptr[unit + 1] - indptr[unit], dtype=np.int32)
+                following = np.concatenate((following, more))
+                entry_unit = np.concatenate((entry_unit, more))
+                entry_key = np.concatenate((entry_key, np.empty(len(more))))
             for k in range(indptr[unit], indptr[unit + 1]):
                 other = indices[k]
                 reached = key + lengths[k]
-                if reached < distance[other]:
+                if reached < distance[other] and (region[other] == inside or passable[other]):
                     distance[other] = reached
                     owner[other] = owner[unit]
                     if free >= 0:
@@ -83,7 +61,7 @@ def spread(indptr, indices, lengths, width, n_buckets, seeds, offsets, owner, di
                     else:
                         entry = used
                         used += 1
-                    goal = max(bucket, int((reached - start) / width)) % n_buckets
+                    goal = max(bucket, int(reached / width)) % n_buckets
                     entry_unit[entry], entry_key[entry], following[entry] = other, reached, head[goal]
                     head[goal] = entry
                     waiting += 1
@@ -97,10 +75,10 @@ def _rough_lengths(indptr, indices, lengths, roughness, n_patches, rng):  # type
     seeds = np.empty(n_patches, dtype=np.int64)
     for p in range(n_patches):
         seeds[p] = int(rng.random() * n)
-    patch = np.empty(n, dtype=np.int32)
-    distance = np.empty(n)
+    patch, everywhere = np.full(n, -1, dtype=np.int32), np.zeros(n, dtype=np.int32)
     width, n_buckets = _buckets(lengths)
-    spread(indptr, indices, lengths, width, n_buckets, seeds, np.zeros(n_patches), patch, distance)
+    whole = (indptr, indices, lengths, width, n_buckets)
+    _spread(whole, seeds, everywhere, 0, np.ones(n, dtype=np.bool_), patch, np.empty(n))
     of_patch = np.empty(n_patches)
     for p in range(n_patches):
         of_patch[p] = rng.standard_normal()
@@ -174,123 +152,215 @@ def _place_crumbs(indptr, indices, cells, members, starts, label, rng):  # type:
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _draw_seeds(graph, cells, members, starts, label, rng):  # type: ignore[no-untyped-def]
-    """A free unit for each large cell, pieces of one module not side by side if that can be had by exchanging seeds."""
-    indptr, indices, lengths = graph
-    n_large, module, size, piece = cells
-    seeds = np.full(n_large, -1, dtype=np.int64)
-    taken = np.zeros(len(label), dtype=np.bool_)
-    for cell in range(n_large):
-        first, count = starts[piece[cell]], starts[piece[cell] + 1] - starts[piece[cell]]
-        for attempt in range(count + 100):
-            # At random at first; then one after the other, so that it comes to an end.
-            i = int(rng.random() * count) if attempt < 100 else attempt - 100
-            unit = members[first + i]
-            if label[unit] < 0 and not taken[unit]:
-                seeds[cell] = unit
-                taken[unit] = True
-                break
-    alone = True
-    for cell in range(n_large):
-        for other in range(cell):
-            alone &= module[cell] != module[other]
-    if alone:
-        return seeds
-    owner, distance = np.empty(len(label), dtype=np.int32), np.empty(len(label))
-    width, n_buckets = _buckets(lengths)
-    spread(indptr, indices, lengths, width, n_buckets, seeds, np.zeros(n_large), owner, distance)
-    near = np.zeros((n_large, n_large), dtype=np.bool_)
-    for i in range(len(label)):
-        for k in range(indptr[i], indptr[i + 1]):
-            if owner[i] >= 0 and owner[indices[k]] >= 0:
-                near[owner[i], owner[indices[k]]] = True
-    holder = np.arange(n_large)  # holder[cell]: whose seed it takes
-    best, fewest = holder.copy(), n_large * n_large
-    for attempt in range(60):
-        conflicts = 0
-        for cell in range(n_large):
-            for other in range(cell):
-                conflicts += module[cell] == module[other] and near[holder[cell], holder[other]]
-        if conflicts < fewest:
-            fewest = conflicts
-            best[:] = holder
-        if fewest == 0:
+def _is_whole(indptr, indices, units, size, region, inside, passable, seen, queue):  # type: ignore[no-untyped-def]
+    """Whether the `size` units of a region that are among `units` are contiguous, by way of crumbs or without."""
+    seen[:] = False
+    for unit in units:
+        if region[unit] == inside:
+            queue[0] = unit
             break
-        for cell in range(n_large - 1, 0, -1):  # a shuffle that stays within the pieces of the graph
-            other = int(rng.random() * (cell + 1))
-            if piece[cell] == piece[other]:
-                holder[cell], holder[other] = holder[other], holder[cell]
-    return seeds[best]
+    seen[queue[0]] = True
+    filled, looked, found = 1, 0, 0
+    while looked < filled:
+        unit = queue[looked]
+        looked += 1
+        found += not passable[unit]
+        for k in range(indptr[unit], indptr[unit + 1]):
+            other = indices[k]
+            if not seen[other] and (region[other] == inside or passable[other]):
+                seen[other] = True
+                queue[filled] = other
+                filled += 1
+    return found == size
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _balance(graph, seeds, size, label, n_steps, tolerance, rng):  # type: ignore[no-untyped-def]
-    """Voronoi cells of about the sizes asked for: each seed gets a head start, raised where its cell is too small."""
-    indptr, indices, lengths = graph
-    n, n_large = len(label), len(seeds)
-    owner, distance = np.empty(n, dtype=np.int32), np.empty(n)
-    best_owner, least = np.empty(n, dtype=np.int32), np.inf
-    width, n_buckets = _buckets(lengths)
-    edge = lengths.mean()
-    offsets = np.zeros(n_large)
-    for cell in range(n_large):
-        offsets[cell] = 0.5 * edge * np.sqrt(size[cell] / np.pi)
-    count, border = np.empty(n_large), np.empty(n_large)
-    for _ in range(n_steps):
-        spread(indptr, indices, lengths, width, n_buckets, seeds, offsets, owner, distance)
-        count[:], border[:] = 0, 0
-        gap = np.zeros(n_large)
-        for cell in range(n_large):
-            if owner[seeds[cell]] != cell:  # overrun by a neighbour
-                gap[cell] = -offsets[cell] - distance[seeds[cell]]
-                owner[seeds[cell]] = cell
-        for i in range(n):
-            if owner[i] < 0 or label[i] >= n_large:
-                continue
-            count[owner[i]] += 1
-            for k in range(indptr[i], indptr[i + 1]):
-                if owner[indices[k]] != owner[i]:
-                    border[owner[i]] += 1
-                    break
-        wrong = 0.0
-        for cell in range(n_large):
-            wrong += abs(size[cell] - count[cell])
-            step = 1.4 * edge * (size[cell] - count[cell]) / max(1.0, border[cell])
-            most = edge * abs(np.sqrt(size[cell]) - np.sqrt(count[cell])) + 0.1 * edge
-            offsets[cell] += max(-most, min(most, step)) + gap[cell]
-        if wrong < least:
-            least = wrong
-            best_owner[:] = owner
-        if wrong <= tolerance * n:
-            break
-    for i in range(n):
-        if label[i] < n_large:
-            label[i] = best_owner[i]
+def _split(graph, units, n_first, region, inside, fresh, passable, farthest, room, rng):  # type: ignore[no-untyped-def]
+    """Split a region in two contiguous parts, the first with `n_first` units; the second becomes region `fresh`.
+
+    Two seeds grow against each other: units are ranked by how much nearer they are to the first. Shortest paths to
+    a seed never leave its part, so both parts are contiguous, except for units that lie behind a seed.
+    """
+    near, far, seen, queue, owner = room
+    a = units[int(rng.random() * len(units))]
+    _spread(graph, np.array([a]), region, inside, passable, owner, near)
+    b = a
+    if farthest:
+        for unit in units:
+            if np.isfinite(near[unit]) and near[unit] > near[b]:
+                b = unit
+    else:
+        b = units[int(rng.random() * len(units))]
+    _spread(graph, np.array([b]), region, inside, passable, owner, far)
+    lead = np.empty(len(units))
+    for i in range(len(units)):
+        unit = units[i]
+        both = np.isfinite(near[unit]) and np.isfinite(far[unit])
+        lead[i] = near[unit] - far[unit] + 1e-9 * near[unit] if both else np.inf
+    edge = np.partition(lead, n_first - 1)[n_first - 1]
+    left = n_first - np.count_nonzero(lead < edge)
+    for i in range(len(units)):
+        if lead[i] == edge:
+            left -= 1
+        if lead[i] > edge or (lead[i] == edge and left < 0):
+            region[units[i]] = fresh
+    indptr, indices = graph[0], graph[1]
+    one = _is_whole(indptr, indices, units, n_first, region, inside, passable, seen, queue)
+    return one and _is_whole(indptr, indices, units, len(units) - n_first, region, fresh, passable, seen, queue)
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _inner_seeds(graph, label, seeds):  # type: ignore[no-untyped-def]
-    """The unit of each large cell that is farthest from its border: a step towards rounder cells (Lloyd 1982)."""
-    indptr, indices, lengths = graph
+def _divide(graph, cells, label, passable, room, rng):  # type: ignore[no-untyped-def]
+    """Large cells of the right sizes: each piece of the graph is split in two until each part is one cell."""
+    n_large, _, size, piece = cells
     n = len(label)
-    rim = np.empty(n, dtype=np.int64)
-    n_rim = 0
+    region = label.copy()
+    order = np.arange(n_large)
+    _shuffled(order, rng)
+    order = order[np.argsort(piece[order], kind="mergesort")]
+    # Regions are named by the place in `order` of their first cell.
+    stack = np.empty((n_large + 1, 2), dtype=np.int64)
+    filled, start = 0, 0
+    first = np.full(piece.max() + 1, -1, dtype=np.int64)
+    for i in range(n_large):
+        if first[piece[order[i]]] < 0:
+            first[piece[order[i]]] = i
+        if i + 1 == n_large or piece[order[i + 1]] != piece[order[i]]:
+            stack[filled, 0], stack[filled, 1] = start, i + 1
+            filled += 1
+            start = i + 1
     for i in range(n):
-        for k in range(indptr[i], indptr[i + 1]):
-            if label[indices[k]] != label[i]:
-                rim[n_rim] = i
-                n_rim += 1
+        region[i] = -1 if passable[i] else first[label[i]]
+    while filled > 0:
+        filled -= 1
+        low, high = stack[filled]
+        units = np.flatnonzero(region == low)
+        if high - low == 1:
+            for unit in units:
+                label[unit] = order[low]
+            continue
+        middle = (low + high) // 2
+        n_first = size[order[low:middle]].sum()
+        for attempt in range(8):
+            if _split(graph, units, n_first, region, low, middle, passable, attempt < 4, room, rng) or attempt == 7:
                 break
-    if n_rim == 0:
-        return
-    owner, distance = np.empty(n, dtype=np.int32), np.empty(n)
-    width, n_buckets = _buckets(lengths)
-    spread(indptr, indices, lengths, width, n_buckets, rim[:n_rim], np.zeros(n_rim), owner, distance)
-    deepest = np.full(len(seeds), -1.0)
-    for i in range(n):
-        if label[i] < len(seeds) and np.isfinite(distance[i]) and distance[i] > deepest[label[i]]:
-            deepest[label[i]] = distance[i]
-            seeds[label[i]] = i
+            region[units] = low
+        stack[filled] = low, middle
+        stack[filled + 1] = middle, high
+        filled += 2
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def _borders(indptr, indices, module, label, units, cell, other_cell):  # type: ignore[no-untyped-def]
+    """Edges of two cells' units between modules, and between pieces of one module that should not touch."""
+    between, touching = 0, 0
+    for unit in units:
+        own = label[unit]
+        for k in range(indptr[unit], indptr[unit + 1]):
+            beside = label[indices[k]]
+            if beside == own:
+                continue
+            inner = beside == cell or beside == other_cell
+            weight = 1 if inner else 2  # inner edges are met twice
+            if module[beside] != module[own]:
+                between += weight
+            else:
+                touching += weight
+    return between // 2, touching // 2
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def _recombine(graph, rough, cells, label, passable, room, length, touching, target, work, rng):  # type: ignore[no-untyped-def]
+    """Join two adjacent cells and split them anew, again and again, where that brings the boundary nearer its target.
+
+    Recombination (DeFord, Duchin & Solomon 2021), with parts of exactly the same sizes. Edges between two pieces of
+    one module count against a split three times. With a target below 0 only these count. `work` is the number of
+    units to be split in all.
+    """
+    indptr, indices = graph[0], graph[1]
+    n_large, module, size, _ = cells
+    for _ in range(4 * len(label)):
+        aim = 0 if target < 0 else abs(length - target)
+        if work <= 0 or (touching == 0 and aim <= 0.01 * target) or (touching == 0 and target < 0):
+            break
+        # A unit of a random cell, and a neighbour of it in another.
+        cell = int(rng.random() * n_large)
+        own = np.flatnonzero(label == cell)
+        other_cell = -1
+        for _ in range(200):
+            unit = own[int(rng.random() * len(own))]
+            beside = label[indices[indptr[unit] + int(rng.random() * (indptr[unit + 1] - indptr[unit]))]]
+            if beside < n_large and beside != cell and module[beside] != module[cell]:
+                other_cell = beside
+                break
+        work -= len(own)
+        if other_cell < 0:
+            continue
+        theirs = np.flatnonzero(label == other_cell)
+        units = np.concatenate((own, theirs))
+        work -= len(theirs)
+        before, before_touching = _borders(indptr, indices, module, label, units, cell, other_cell)
+        label[theirs] = cell
+        farthest = rng.random() < 0.5
+        whole = _split(rough, units, size[cell], label, cell, other_cell, passable, farthest, room, rng)
+        after, after_touching = _borders(indptr, indices, module, label, units, cell, other_cell)
+        would = 0 if target < 0 else abs(length + after - before - target)
+        if whole and would + 3 * (after_touching - before_touching) <= aim:
+            length += after - before
+            touching += after_touching - before_touching
+        else:
+            label[own] = cell
+            label[theirs] = other_cell
+    return length
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def _touching(indptr, indices, module, label, unit):  # type: ignore[no-untyped-def]
+    total = 0
+    for k in range(indptr[unit], indptr[unit + 1]):
+        other = label[indices[k]]
+        total += other != label[unit] and module[other] == module[label[unit]]
+    return total
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def _swap_crumbs(indptr, indices, cells, label, rng):  # type: ignore[no-untyped-def]
+    """Crumbs that touch their own module change places with others of their size, where that helps."""
+    n_large, module, size, piece = cells
+    n_cells = len(size)
+    order = np.argsort(label, kind="mergesort")
+    starts = np.searchsorted(label[order], np.arange(n_cells + 1))
+    for one in range(n_large, n_cells):
+        ours = order[starts[one] : starts[one + 1]]
+        touching = 0
+        for unit in ours:
+            touching += _touching(indptr, indices, module, label, unit)
+        if touching == 0:
+            continue
+        # Crumbs lie by falling size: those of the same size are neighbours in the list.
+        low, high = one, one + 1
+        while low > n_large and size[low - 1] == size[one]:
+            low -= 1
+        while high < n_cells and size[high] == size[one]:
+            high += 1
+        for _ in range(_BLOBS):
+            other = low + int(rng.random() * (high - low))
+            if other == one or piece[other] != piece[one] or module[other] == module[one]:
+                continue
+            theirs = order[starts[other] : starts[other + 1]]
+            before, after = touching, 0
+            for unit in theirs:
+                before += _touching(indptr, indices, module, label, unit)
+            label[ours], label[theirs] = other, one
+            for unit in ours:
+                after += _touching(indptr, indices, module, label, unit)
+            for unit in theirs:
+                after += _touching(indptr, indices, module, label, unit)
+            if after < before:
+                for i in range(len(ours)):
+                    ours[i], theirs[i] = theirs[i], ours[i]
+                break
+            label[ours], label[theirs] = one, other
 
 
 @_compiled()  # type: ignore[no-untyped-call]
@@ -377,109 +447,6 @@ def _holds_together(indptr, indices, label, count, unit, marks):  # type: ignore
         if n_parts == 1:
             return True
     return n_parts == 1
-
-
-@_compiled()  # type: ignore[no-untyped-call]
-def _flows(interface, excess, flow):  # type: ignore[no-untyped-def]
-    """Units that each cell has to hand to each other, along the widest interfaces that join all cells (a tree)."""
-    n = len(excess)
-    flow[:] = 0
-    parent = np.full(n, -1, dtype=np.int64)
-    width = np.full(n, -1, dtype=np.int64)
-    order = np.empty(n, dtype=np.int64)
-    done = np.zeros(n, dtype=np.bool_)
-    for step in range(n):  # Prim
-        chosen = -1
-        for cell in range(n):
-            if not done[cell] and (chosen < 0 or width[cell] > width[chosen]):
-                chosen = cell
-        done[chosen] = True
-        order[step] = chosen
-        for cell in range(n):
-            if not done[cell] and interface[chosen, cell] > 0 and interface[chosen, cell] > width[cell]:
-                width[cell] = interface[chosen, cell]
-                parent[cell] = chosen
-    left = excess.copy()
-    for step in range(n - 1, -1, -1):
-        cell = order[step]
-        if parent[cell] >= 0:
-            left[parent[cell]] += left[cell]
-            if left[cell] > 0:
-                flow[cell, parent[cell]] = left[cell]
-            else:
-                flow[parent[cell], cell] = -left[cell]
-
-
-@_compiled()  # type: ignore[no-untyped-call]
-def _make_exact(graph, cells, label, count, marks, order):  # type: ignore[no-untyped-def]
-    """Hand units over borders until every cell has its size: first those that shorten the boundary.
-
-    Only if nothing else helps are units handed over that break a cell up or join two pieces of a module.
-    """
-    indptr, indices, _ = graph
-    n_large, module, size, _ = cells
-    n = len(label)
-    interface = np.empty((n_large, n_large), dtype=np.int64)
-    flow = np.empty((n_large, n_large), dtype=np.int64)
-    ways = np.zeros(n_large, dtype=np.int64)
-    strictness = 0
-    for _ in range(1000):
-        excess = count[:n_large] - size[:n_large]
-        if not excess.any():
-            return
-        interface[:] = 0
-        for i in range(n):
-            if label[i] < n_large:
-                for k in range(indptr[i], indptr[i + 1]):
-                    if label[indices[k]] < n_large:
-                        interface[label[i], label[indices[k]]] += 1
-        for cell in range(n_large):
-            interface[cell, cell] = 0
-        _flows(interface, excess, flow)
-        moved = 0
-        for i in range(n):
-            unit = order[i]
-            cell = label[unit]
-            if cell >= n_large or count[cell] <= 1:
-                continue
-            goal = -1
-            for k in range(indptr[unit], indptr[unit + 1]):
-                other = label[indices[k]]
-                if other < n_large and other != cell and flow[cell, other] > 0:
-                    ways[other] += 1
-                    if goal < 0 or ways[other] > ways[goal]:
-                        goal = other
-            for k in range(indptr[unit], indptr[unit + 1]):
-                if label[indices[k]] < n_large:
-                    ways[label[indices[k]]] = 0
-            if goal < 0:
-                continue
-            change = _change(indptr, indices, module, label, unit, goal)
-            if strictness < 2 and change > 2 * strictness:
-                continue
-            if strictness < 3 and _touches(indptr, indices, module, label, unit, goal):
-                continue
-            if strictness < 4 and not _holds_together(indptr, indices, label, count, unit, marks):
-                continue
-            label[unit] = goal
-            count[cell] -= 1
-            count[goal] += 1
-            flow[cell, goal] -= 1
-            moved += 1
-            if strictness >= 2 and moved >= 1 + n // 1000:
-                break
-        strictness = 0 if moved else strictness + 1
-        if strictness > 4:
-            break
-    for i in range(n):  # cells that crumbs cut off from each other: sizes come before contiguity
-        cell = label[order[i]]
-        if cell < n_large and count[cell] > size[cell]:
-            for other in range(n_large):
-                if count[other] < size[other] and cells[3][other] == cells[3][cell]:
-                    label[order[i]] = other
-                    count[cell] -= 1
-                    count[other] += 1
-                    break
 
 
 @_compiled()  # type: ignore[no-untyped-call]
@@ -610,7 +577,7 @@ def pieces(indptr, indices, module, piece):  # type: ignore[no-untyped-def]
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def grow_once(graph, cells, members, starts, target, roughness, n_rounder, n_attempts, n_more, rng):  # type: ignore[no-untyped-def]
+def grow_once(graph, cells, members, starts, target, roughness, work, n_attempts, n_more, rng):  # type: ignore[no-untyped-def]
     """One partition: (n_units,) modules, their boundary length, and the number of their pieces.
 
     `members[starts[p] : starts[p + 1]]` are the units of piece p of the graph. With `n_attempts` 0 the boundary is
@@ -621,31 +588,34 @@ def grow_once(graph, cells, members, starts, target, roughness, n_rounder, n_att
     n = len(indptr) - 1
     label = np.full(n, -1, dtype=np.int32)
     _place_crumbs(indptr, indices, cells, members, starts, label, rng)
-    seeds = _draw_seeds(graph, cells, members, starts, label, rng)
-    grown_over = (indptr, indices, lengths)
-    if roughness > 0:
-        rough = _rough_lengths(indptr, indices, lengths, roughness, min(n, 8 * n_large + 8), rng)
-        grown_over = (indptr, indices, rough)
-    for step in range(n_rounder + 1):
-        last = step == n_rounder
-        _balance(grown_over, seeds, size, label, 16 if last else 6, 0.01 if last else 0.05, rng)
-        if not last:
-            _inner_seeds(grown_over, label, seeds)
-    count = np.zeros(len(size), dtype=np.int64)
-    for i in range(n):
-        if label[i] < 0:  # behind crumbs that nothing grows through
-            label[i] = 0
-        count[label[i]] += 1
-    marks = (
-        np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64),
-        np.zeros(1, dtype=np.int64),
+    passable = label >= 0
+    for p in range(len(starts) - 1):  # _divide wants to know the piece of the graph
+        for i in range(starts[p], starts[p + 1]):
+            if not passable[members[i]]:
+                label[members[i]] = p
+    room = (
+        np.empty(n), np.empty(n), np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int32),
     )  # fmt: skip
-    order = np.arange(n)
-    _shuffled(order, rng)
-    _make_exact(graph, cells, label, count, marks, order)
+    if roughness > 0:
+        lengths = _rough_lengths(indptr, indices, lengths, roughness, min(n, 8 * n_large + 8), rng)
+    width, n_buckets = _buckets(lengths)
+    rough = (indptr, indices, lengths, width, n_buckets)
+    _divide(rough, cells, label, passable, room, rng)
+    _swap_crumbs(indptr, indices, cells, label, rng)
+    of_unit = module[label]
+    length = boundary(indptr, indices, of_unit)
+    touching = boundary(indptr, indices, label) - length
+    aim = target if n_attempts > 0 else -1
+    _recombine(graph, rough, cells, label, passable, room, length, touching, aim, work, rng)
+    _swap_crumbs(indptr, indices, cells, label, rng)
     of_unit = module[label]
     length = boundary(indptr, indices, of_unit)
     if n_attempts > 0:
+        count = np.bincount(label)
+        marks = (
+            np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64),
+            np.zeros(1, dtype=np.int64),
+        )  # fmt: skip
         length = _exchange(graph, cells, label, count, marks, length, target, n_attempts, n_more, rng)
         of_unit = module[label]
     return of_unit, length, pieces(indptr, indices, of_unit, label)

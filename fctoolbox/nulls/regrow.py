@@ -17,9 +17,11 @@ from fctoolbox.system import SYMMETRY_TOLERANCE
 _CRUMB = 1 / 500  # of the units: smaller pieces are put in place as they are
 _MOST_LARGE = 64
 _MOST_CRUMBS = 0.2  # of the units
-_GOOD = 0.02  # relative deviation in boundary and pieces with which a null is not grown anew
+_GOOD = 0.02  # relative deviation in boundary (and pieces) with which a null is not grown anew
+_PER_PIECE = 0.2  # what relative deviation in pieces counts, against one in boundary
 _TELL = 0.05
 _ROUGHEST = 3.0
+_WORK = 12  # times that the average unit is split off anew
 
 Graph = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]
 Cells = tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -168,36 +170,26 @@ class _Task:
     target: int  # boundary length
     target_pieces: int
     roughness: float = 0.0
-    n_rounder: int = 0
 
     @property
     def n_units(self) -> int:
         return len(self.members)
 
     def fit(self, rng: np.random.Generator, n_jobs: int) -> None:
-        """How rough, or how round, cells have to grow for the boundary to become as long as the original's."""
-        grown = self._grown(rng, n_jobs)
-        if grown > self.target:
-            for n_rounder in (1, 2, 4, 8):
-                before, grown = grown, self._grown(rng, n_jobs, n_rounder=n_rounder)
-                if grown >= 0.998 * before:
-                    return
-                self.n_rounder = n_rounder
-                if grown <= self.target:
-                    return
+        """How rough distances have to be for the boundary to grow as long as the original's."""
+        grown = self._grown(rng, n_jobs, 0.0)
         for roughness in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, _ROUGHEST):
-            before, grown = grown, self._grown(rng, n_jobs, roughness=roughness)
             if grown >= self.target:
-                share = (self.target - before) / (grown - before)
-                self.roughness += float(np.clip(share, 0, 1)) * (roughness - self.roughness)
                 return
-            self.roughness = roughness
+            before, grown = grown, self._grown(rng, n_jobs, roughness)
+            share = (self.target - before) / (grown - before) if grown > self.target else 1.0
+            self.roughness += share * (roughness - self.roughness)
 
-    def _grown(self, rng: np.random.Generator, n_jobs: int, *, roughness: float = 0.0, n_rounder: int = 0) -> float:
+    def _grown(self, rng: np.random.Generator, n_jobs: int, roughness: float) -> float:
         """Mean boundary length of cells that are left as they have grown."""
 
         def length(own: np.random.Generator) -> int:
-            return self._once(own, roughness, n_rounder, 0)[1]
+            return self._once(own, roughness, 0)[1]
 
         n_pilots = int(np.clip(20_000 / self.n_units, 6, 100))
         return float(np.mean(list(in_threads(length, rng.spawn(n_pilots), n_jobs, "regrow: pilots"))))
@@ -206,11 +198,9 @@ class _Task:
         """Modules of one null, and how far its boundary is from the target (a share of it)."""
         best, deviation, least = None, np.inf, np.inf
         for _ in range(12 if self.n_units < 2000 else 3):
-            of_unit, length, pieces = self._once(
-                rng, self.roughness, self.n_rounder, min(2000 + 100 * self.n_units, 200_000)
-            )
+            of_unit, length, pieces = self._once(rng, self.roughness, min(2000 + 100 * self.n_units, 200_000))
             apart = abs(length - self.target) / self.target
-            badness = apart + abs(pieces - self.target_pieces) / self.target_pieces
+            badness = apart + _PER_PIECE * abs(pieces - self.target_pieces) / self.target_pieces
             if badness < least:
                 best, deviation, least = of_unit, apart, badness
             if least <= _GOOD:
@@ -219,14 +209,14 @@ class _Task:
         return best, deviation
 
     def _once(
-        self, rng: np.random.Generator, roughness: float, n_rounder: int, n_attempts: int
+        self, rng: np.random.Generator, roughness: float, n_attempts: int
     ) -> tuple[NDArray[np.int64], int, int]:
         from fctoolbox.nulls._regrow import grow_once
 
         n_more = min(20 * self.n_units, 20_000)  # exchanges that only mix, once the length is right
         return grow_once(  # type: ignore[no-any-return]
             self.graph, self.cells, self.members, self.starts, self.target,
-            roughness, n_rounder, n_attempts, n_more, rng,
+            roughness, _WORK * self.n_units, n_attempts, n_more, rng,
         )  # fmt: skip
 
 
