@@ -96,6 +96,14 @@ def recommended(geometry: Geometry | None, n_units: int) -> str:
     return "projection" if geometry is not None and n_units >= 10 else "permutation"
 
 
+def chosen(null: str | Sequence[str], models: Sequence[str]) -> str:
+    """Which nulls were compared with, in words; and why, where that was left to us."""
+    if "auto" not in ((null,) if isinstance(null, str) else null):
+        return ", ".join(models)
+    why = "as distances are known" if "projection" in models else "as there are no distances, or fewer than 10 units"
+    return f"auto: {', '.join(models)}, {why}"
+
+
 def space_of(system: RecurrentSystem, models: Sequence[str]) -> Space:
     """Check, before anything that takes long, that the geometry has what the nulls need; and take it out.
 

@@ -16,6 +16,7 @@ from fctoolbox.chance import (
     IN_SHORT,
     NULLS,
     Question,
+    chosen,
     null_names,
     null_statistics,
     space_of,
@@ -344,6 +345,7 @@ def analyse_origin(
             "objective": OBJECTIVE,
             "resolution": resolution,
             "n_restarts": n_restarts,
+            "null": chosen(null, models),
         },
         rng=seed,
         call=_call(

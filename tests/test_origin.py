@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 
 import fctoolbox as fct
-from fctoolbox import origin
+from fctoolbox import chance, origin
 from fctoolbox.nulls import euclidean_distances
-from fctoolbox.origin import _mantel
+from fctoolbox.nulls.edges import EdgeStatistics
 from tests.conftest import make_system
 
 
@@ -40,7 +40,9 @@ def test_mantel_nulls_agree_with_scipy(toy):
     orders = np.stack([np.random.default_rng(i).permutation(30) for i in range(5)])
     pairs = np.triu_indices(30, 1)
     expected = [pearsonr(similarity[np.ix_(o, o)][pairs], connectivity[pairs])[0] for o in orders]
-    np.testing.assert_allclose(_mantel(similarity, connectivity, orders), expected, atol=1e-12)
+    edges = EdgeStatistics.of(connectivity)
+    found = [edges.pearson_r(similarity[np.ix_(order, order)]) for order in orders]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_same_rng_same_report_whatever_the_workers(toy):
@@ -134,7 +136,7 @@ def test_the_keys_of_report_json_are_those_of_schema_1(toy):
         "dropped",
     }
     assert set(report["policies"]) == {
-        "similarity", "diagonal", "constant_units", "fc_scale", "objective", "resolution", "n_restarts",
+        "similarity", "diagonal", "constant_units", "fc_scale", "objective", "resolution", "n_restarts", "null",
     }  # fmt: skip
     assert set(report["relationship"]) == {
         "pearson_r",
@@ -167,7 +169,7 @@ def test_the_sentence_says_what_the_numbers_say(toy):
     )
     assert re.search(expected, quick(toy).sentence())
     both = quick(toy, null=["permutation", "variogram"]).sentence()
-    assert "variogram surrogates of the module labels" in both
+    assert "modules from maps with the same variogram" in both
     null = fct.load("toy", planted=False, n_units=20, n_inputs=8, n_times=200)
     assert "smallest possible" not in quick(null).sentence()
     for word in ("explain", "because", "significant"):
@@ -178,7 +180,9 @@ def test_the_caution_stands_beside_the_answer(toy):
     report = quick(toy)
     assert "as the size of an association and not as its cause" in report.caution()
     assert "numbered" not in report.caution()
-    assert "how the modules are numbered" in quick(toy, null="variogram").caution()
+    assert "do not keep modules in one piece" in quick(toy, null="variogram").caution()
+    assert "do not keep" not in quick(toy, null="regrow").caution()
+    assert "Compact modules beat permutation whether" in quick(toy, null=["permutation", "projection"]).caution()
     assert "not as its cause" in report._repr_html_()
 
 
@@ -215,7 +219,7 @@ def test_variogram_uses_distances_or_positions(rng, toy):
     ("settings", "message"),
     [
         ({"null": "permutaton"}, "Did you mean 'permutation'"),
-        ({"null": ()}, r"null is \(\); name at least one of: permutation, variogram"),
+        ({"null": ()}, "null is empty; name one or several of: permutation, variogram"),
         ({"n_nulls": 0}, "n_nulls is 0"),
         ({"n_nulls": 10.5}, "n_nulls is 10.5; it must be a whole number of at least 1"),
         ({"rng": -1}, "rng is -1"),
@@ -264,9 +268,10 @@ def test_of_a_single_module_all_nulls_are_the_same(rng):
 
 def test_long_nulls_show_how_far_they_are(toy, monkeypatch):
     shown = []
-    monkeypatch.setattr(origin, "tqdm", lambda orders, **settings: shown.append(settings) or orders)
-    quick(toy)
-    assert shown == [{"desc": "permutation nulls", "unit": "null", "delay": 2, "disable": None}]
+    monkeypatch.setattr(chance, "tqdm", lambda each, **settings: shown.append(settings) or each)
+    quick(toy, null=["permutation", "projection"])
+    progress = {"unit": "null", "delay": 2, "disable": None, "leave": False}
+    assert shown == [{"desc": f"{name} nulls", **progress} for name in ("permutation", "projection")]
 
 
 def test_nothing_to_relate(rng):

@@ -208,9 +208,7 @@ class _Task:
         assert best is not None
         return best, deviation
 
-    def _once(
-        self, rng: np.random.Generator, roughness: float, n_attempts: int
-    ) -> tuple[NDArray[np.int64], int, int]:
+    def _once(self, rng: np.random.Generator, roughness: float, n_attempts: int) -> tuple[NDArray[np.int64], int, int]:
         from fctoolbox.nulls._regrow import grow_once
 
         n_more = min(20 * self.n_units, 20_000)  # exchanges that only mix, once the length is right

@@ -29,8 +29,8 @@ _NULL_METHODS = {
     "moran": "Wagner & Dray 2015, Methods in Ecology and Evolution 6:1169–1178 (Moran spectral randomisation)",
     "regrow": "regrown modules: as documented in fctoolbox, after the idea of parcels moved over the cortex (Gordon et "
     "al. 2016, Cerebral Cortex 26:288–303)",
-    "projection": "rearranged projections: as documented in fctoolbox, after Wagner & Dray 2015, Methods in Ecology and "
-    "Evolution 6:1169–1178",
+    "projection": "rearranged projections: as documented in fctoolbox, after Wagner & Dray 2015, Methods in Ecology "
+    "and Evolution 6:1169–1178",
 }
 _CAPTIONS = {
     "similarity": "Cosine similarity of the input projections of every two units, ordered by module (squares). The "
@@ -59,6 +59,7 @@ _POLICIES = {
     "objective": "modularity",
     "resolution": "resolution γ",
     "n_restarts": "restarts of Louvain",
+    "null": "nulls",
 }
 _MAX_SHOWN = 4
 _MAX_MEMBERS = 60
