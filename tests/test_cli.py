@@ -154,7 +154,7 @@ def test_bad_own_files_leave_with_2_and_one_sentence(own_files, tmp_path, capsys
         (["run", "--out", "o"], "name a source"),
         (["run", "toy", "--projection", "x.csv", "--out", "o"], "not both"),
         (["run", "toy", "--fisher-z", "--out", "o"], "--fisher-z belongs with --projection"),
-        (["run", "toy", "--null", "spin", "--out", "o"], "no null named 'spinn'"),
+        (["run", "toy", "--null", "spinn", "--out", "o"], "no null named 'spinn'"),
         (["run", "toy"], "Missing option '--out'"),
         (["run", "toy", "--n-nulls", "0", "--out", "o"], "Invalid value for '--n-nulls'"),
         (["compare", "toy", "toy", "--out", "o"], "these repeat: toy"),
