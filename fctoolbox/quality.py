@@ -1,5 +1,6 @@
 """What a partition is worth: signed modularity and its relatives, for one partition or thousands."""
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -160,6 +161,11 @@ def quality_of(
         raise InputError(
             "the weights of the matrix are so large that their sum overflows; divide them by their largest"
         )
+    if any(0 < part < np.finfo(np.float64).tiny for part in (plus, minus)):
+        raise InputError(
+            "the positive or the negative weights of the matrix are so small that a double cannot hold their inverse; "
+            "multiply the matrix, or set them to 0"
+        )
     if isinstance(objective, str):
         if objective == "modularity" and minus > 0:
             raise InputError(_negative(weights))
@@ -208,14 +214,14 @@ def _newman_girvan(
     total = plus + minus
     shares = {"plus": 1 / plus if objective == "negative_asym" and plus else 1 / total, "minus": 1 / total}
     vectors, values, alone = [], [], 0.0
-    if plus:
-        vectors.append(positive)
-        values.append(resolution * shares["plus"] / plus)
-        alone += (1 - resolution) * shares["plus"] * plus
-    if minus:
-        vectors.append(negative)
-        values.append(-resolution * shares["minus"] / minus)
-        alone -= (1 - resolution) * shares["minus"] * minus
+    for sign, name, strengths, part in ((1, "plus", positive, plus), (-1, "minus", negative, minus)):
+        if part:
+            # Squares of very large or small weights leave the range of doubles, so the strengths are brought close
+            # to 1: by a power of two, which changes no digit.
+            power = math.frexp(part)[1]
+            vectors.append(np.ldexp(strengths, -power))
+            values.append(sign * resolution * math.ldexp(shares[name], power) / math.ldexp(part, -power))
+            alone += sign * (1 - resolution) * shares[name] * part
     return Quality(weights, shares["plus"], shares["minus"], np.stack(vectors, axis=1), np.array(values), single=alone)
 
 

@@ -120,6 +120,20 @@ def test_invariances(seed, scale, objective):
     assert modularity(twice, np.repeat(labels, 2), objective=objective) == pytest.approx(q, abs=1e-13)
 
 
+@pytest.mark.parametrize("power", [-1000, -600, -200, 200, 600, 1000])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_very_small_and_very_large_weights(objective, power, rng):
+    matrix, labels, scale = weights_for(objective, 12, 0), rng.integers(0, 3, 12), 2.0**power
+    options, scaled = {"objective": objective, "resolution": 0.8}, {"objective": objective, "resolution": 0.8}
+    if objective == "uniform":
+        scaled["resolution"] *= scale  # γ is a weight
+    # A power of two changes no digit.
+    assert modularity(scale * matrix, labels, **scaled) == modularity(matrix, labels, **options)
+    expected = detect_communities(matrix, n_restarts=3, rng=0, **options)
+    found = detect_communities(scale * matrix, n_restarts=3, rng=0, **scaled)
+    np.testing.assert_array_equal(found.restart_q, expected.restart_q)
+
+
 @pytest.mark.parametrize("n", [14, 300])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_many_partitions_at_once(n, dtype, rng, monkeypatch):
@@ -227,6 +241,7 @@ def with_values(at, value):
         (np.eye(4), "zero everywhere off the diagonal"),
         (np.ones((1, 1)), "single unit"),
         (np.ones((4, 4)) * 1e308, "their sum overflows"),
+        (np.ones((4, 4)) * 1e-310, "so small that a double cannot hold their inverse"),
         (signed(4, 0) * 1j, "holds complex128 values"),
         (np.full((3, 3), "a"), "holds <U1 values"),
     ],
