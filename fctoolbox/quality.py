@@ -379,7 +379,7 @@ def _checked(
     if given.ndim != 2 or given.shape[0] != given.shape[1]:
         raise InputError(f"{what} has shape {given.shape}, but it must be square (n_units, n_units)")
     if len(given) < 2:
-        raise InputError(f"{what} holds a single unit, which has no communities")
+        raise InputError(f"{what} holds {'a single unit' if len(given) else 'no units'}; communities need 2 or more")
     if given.dtype.kind not in "fiub":
         raise InputError(f"{what} holds {given.dtype} values; it needs real numbers")
     matrix: Floats = given
@@ -390,7 +390,7 @@ def _checked(
         matrix = given.T if given.flags.f_contiguous else np.ascontiguousarray(given)
     positive, negative = _strengths(matrix, n_jobs)
     if not np.isfinite(positive + negative).all():
-        _check_finite_off_diagonal(matrix, what)
+        _check_finite_off_diagonal(given, what)
     apart, scale = _asymmetry(matrix, n_jobs)
     if apart == 0:
         return matrix, positive, negative
