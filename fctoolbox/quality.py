@@ -145,8 +145,8 @@ def quality_of(
     overwrite: bool = False,
 ) -> Quality:
     """Check a matrix, and find what an objective makes of its weights; see `detect_communities`."""
-    if not (np.isfinite(resolution) and resolution >= 0):
-        raise InputError(f"resolution is {resolution}; it must be a number of 0 or more")
+    if not (isinstance(resolution, int | float | np.number) and np.isfinite(resolution) and resolution >= 0):
+        raise InputError(f"resolution is {resolution!r}; it must be a number of 0 or more")
     if isinstance(objective, str) and objective not in OBJECTIVES:
         raise InputError(
             f"no objective named '{objective}'.{suggestion(objective, OBJECTIVES)} There are: {', '.join(OBJECTIVES)}; "
@@ -184,6 +184,9 @@ def quality_of(
             raise InputError(
                 f"the null's vectors have {len(objective.vectors)} rows, but the matrix has {len(weights)} units"
             )
+        with np.errstate(over="ignore"):
+            most = (np.abs(objective.values) * np.abs(objective.vectors).sum(axis=0) ** 2).sum()
+        _check_sum(most, resolution * scale)
         values = objective.values * resolution * scale
         alone = (plus - minus) * scale - float((values * objective.vectors.sum(axis=0) ** 2).sum())
         return Quality(weights, scale, scale, objective.vectors, values, single=alone)
@@ -193,12 +196,19 @@ def quality_of(
     diagonal = np.diagonal(null).astype(np.float64)
     if not np.isfinite(diagonal).all():
         raise InputError("the null's diagonal holds NaN or infinity; set it to what a unit shares with itself, or to 0")
+    with np.errstate(over="ignore"):
+        _check_sum(above.sum() + below.sum() + np.abs(diagonal).sum(), resolution * scale)
     expected = float(above.sum() - below.sum() + diagonal.sum())
     nothing = np.zeros((len(weights), 0))
     return Quality(
         weights, scale, scale, nothing, np.zeros(0), null=null, null_weight=resolution * scale,
         constant=-resolution * scale * float(diagonal.sum()), single=(plus - minus - resolution * expected) * scale,
     )  # fmt: skip
+
+
+def _check_sum(null: float, scale: float) -> None:
+    if not np.isfinite(null) or not np.isfinite(null * scale):
+        raise InputError("the null's values are so large that their sum overflows; it should be that of the matrix")
 
 
 def _newman_girvan(

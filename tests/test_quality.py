@@ -264,8 +264,11 @@ def test_bad_matrices(matrix, message):
         (np.triu(np.ones((6, 6))), "the null is not symmetric"),
         (np.diag([0.0, 0, np.nan, 0, 0, 0]), "the null's diagonal holds NaN"),
         (LowRankNull(np.ones(5)), "the null's vectors have 5 rows, but the matrix has 6 units"),
+        (np.full((6, 6), 1e308), "the null's values are so large that their sum overflows"),
+        (np.diag(np.full(6, -1e308)), "the null's values are so large that their sum overflows"),
+        (LowRankNull(np.repeat([1e200, -1e200], 3)), "the null's values are so large that their sum overflows"),
     ],
-    ids=["misspelt", "negative", "shape", "asymmetric", "nan", "rows"],
+    ids=["misspelt", "negative", "shape", "asymmetric", "nan", "rows", "large", "large diagonal", "large vectors"],
 )
 def test_bad_objectives(objective, message):
     with pytest.raises(InputError, match=message):
@@ -295,7 +298,7 @@ def test_bad_labels_and_settings():
         modularity(matrix, [0, 0, 1, 1, np.nan])
     with pytest.raises(InputError, match="n_jobs is 0"):
         modularity(matrix, [0, 0, 1, 1, 1], n_jobs=0)
-    for resolution in (-1.0, np.nan):
+    for resolution in (-1.0, np.nan, "1", None, [1.0, 2.0]):
         with pytest.raises(InputError, match="0 or more"):
             modularity(matrix, [0, 0, 1, 1, 1], resolution=resolution)
         with pytest.raises(InputError, match="0 or more"):
