@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -158,13 +159,25 @@ def mean_agreement(partitions: ArrayLike) -> float:
     return total / (n * (n - 1) / 2)
 
 
+def check_labels(labels: NDArray[Any]) -> None:
+    """Refuse labels of which some are missing.
+
+    Raises
+    ------
+    InputError
+    """
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise InputError("labels hold NaN or infinity; give every unit a community")
+    if labels.dtype.kind == "O" and any(name is None or name != name for name in labels.ravel()):
+        raise InputError("labels hold None or NaN; give every unit a community")
+
+
 def _pair(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     arrays = [np.asarray(each) for each in (one, other)]
     for array in arrays:
         if array.ndim != 1 or not len(array):
             raise InputError(f"a partition has shape {array.shape}; it needs one label for each unit")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError("labels hold NaN or infinity; give every unit a community")
+        check_labels(array)
     if len(arrays[0]) != len(arrays[1]):
         raise InputError(f"the partitions are of {len(arrays[0])} and {len(arrays[1])} units; they must be of the same")
     first, second = (

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fctoolbox.agreement import check_labels
 from fctoolbox.errors import InputError, suggestion
 from fctoolbox.system import SYMMETRY_TOLERANCE, Floats, check_finite, not_finite
 
@@ -329,8 +330,7 @@ def as_partitions(labels: ArrayLike, n_units: int, *, ndim: int) -> NDArray[np.i
     if array.ndim != ndim or array.shape[-1] != n_units:
         expected = f"({n_units},)" if ndim == 1 else f"(n_partitions, {n_units})"
         raise InputError(f"labels have shape {array.shape}, but the matrix needs {expected}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError("labels hold NaN or infinity; give every unit a community")
+    check_labels(array)
     if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= n_units:
         return array  # a thousand partitions of many units need not be sorted, nor copied
     if array.dtype.kind == "O":

@@ -144,6 +144,9 @@ def test_bad_partitions():
             measure([[0, 0, 1, 1]], [0, 1, 1, 1])
         with pytest.raises(InputError, match="NaN"):
             measure([0, 0, 1, np.nan], [0, 1, 1, 1])
+        for missing in (None, np.nan):  # as a column of a table with gaps holds them
+            with pytest.raises(InputError, match="labels hold None or NaN"):
+                measure(np.array(["a", "a", "b", missing], dtype=object), [0, 1, 1, 1])
     for trivial in ([0, 0, 0, 0], [0, 1, 2, 3]):
         with pytest.raises(InputError, match="one community, or only single units"):
             fct.z_rand([0, 0, 1, 1], trivial)

@@ -296,6 +296,9 @@ def test_bad_labels_and_settings():
         modularities(matrix, [0, 0, 1, 1, 1])
     with pytest.raises(InputError, match="NaN"):
         modularity(matrix, [0, 0, 1, 1, np.nan])
+    for missing in (None, float("nan")):
+        with pytest.raises(InputError, match="labels hold None or NaN"):
+            modularity(matrix, np.array(["a", "a", "b", "b", missing], dtype=object))
     with pytest.raises(InputError, match="n_jobs is 0"):
         modularity(matrix, [0, 0, 1, 1, 1], n_jobs=0)
     for resolution in (-1.0, np.nan, "1", None, [1.0, 2.0]):
