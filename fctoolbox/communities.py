@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +28,8 @@ class Communities:
     Parameters
     ----------
     labels : (n_units,) integers
-        From 0, in order of size; equal sizes in order of their first unit.
+        From 0, in order of size; equal sizes in order of their first unit. A unit without any weights is a community
+        by itself.
     q : float
         Its modularity.
     restart_q : (n_restarts,) array
@@ -165,7 +167,8 @@ def detect_communities(
 
 
 def _best(quality: Quality, runs: "list[_Run]", n_jobs: int) -> Communities:
-    partitions = np.stack([in_order_of_size(run.labels) for run in runs])
+    alone = _indifferent(quality)
+    partitions = np.stack([in_order_of_size(_set_apart(run.labels, alone)) for run in runs])
     restart_q = quality.of(partitions, n_jobs=n_jobs)
     # Restarts that reach one optimum differ in the last digits; the first of them is taken.
     best = int(np.flatnonzero(restart_q >= restart_q.max() - 1e-12)[0])
@@ -181,6 +184,28 @@ def _best(quality: Quality, runs: "list[_Run]", n_jobs: int) -> Communities:
         array.flags.writeable = False
     labels, *rest = arrays
     return Communities(labels, float(restart_q[best]), *rest)
+
+
+def _indifferent(quality: Quality) -> Labels:
+    """Units whose row of B is zero off the diagonal: Q is the same wherever they are."""
+
+    def all_zero(values: NDArray[np.floating[Any]], unit: int) -> bool:
+        row = values[unit] != 0
+        row[unit] = False
+        return not row.any()
+
+    candidates = np.flatnonzero(~(quality.vectors * quality.values).any(axis=1))
+    units = [unit for unit in candidates if all_zero(quality.matrix, unit)]
+    if quality.null is not None and quality.null_weight:
+        units = [unit for unit in units if all_zero(quality.null, unit)]
+    return np.array(units, dtype=np.intp)
+
+
+def _set_apart(labels: Labels, units: Labels) -> Labels:
+    """A copy in which each of these units is a community by itself: kicks have dealt them out, and none came back."""
+    labels = labels.copy()
+    labels[units] = labels.max() + 1 + np.arange(len(units))
+    return labels
 
 
 @dataclass

@@ -206,6 +206,22 @@ def test_what_each_restart_found():
         found.labels[0] = 1
 
 
+@pytest.mark.parametrize("objective", ["negative_asym", "low rank", "array"])
+def test_units_without_weights_stand_alone(objective):
+    matrix, labels = np.zeros((20, 20)), np.repeat([0, 1, 2, 3, 4, 5], [8, 8, 1, 1, 1, 1])
+    matrix[:16, :16], _ = planted((8, 8), 0)
+    matrix[17, 17] = np.nan  # the diagonal is no weight
+    null = np.pad(np.full((16, 16), 0.1), (0, 4)) + np.eye(20)
+    nulls = {"low rank": LowRankNull(np.repeat([0.3, 0], [16, 4])), "array": null}
+    found = detect_communities(matrix, objective=nulls.get(objective, objective), n_restarts=6, rng=0)
+    np.testing.assert_array_equal(found.restart_labels, np.tile(labels, (6, 1)))
+    # Where the null expects them together, or they have weights without being expected, they are not set apart.
+    null[16:, 16:] = -1
+    assert detect_communities(matrix, objective=null, n_restarts=2, rng=0).n == 3
+    assert detect_communities(1 - np.eye(6), objective=np.zeros((6, 6)), n_restarts=2, rng=0).n == 1
+    assert detect_communities(1 - np.eye(6), resolution=0, n_restarts=2, rng=0).n == 1
+
+
 def test_equal_restarts_give_the_first_of_them():
     matrix = np.kron(np.eye(2), 1 - np.eye(4))
     runs = [communities._Run(np.repeat(order, 4), 0.5, True, 1, 1) for order in ([1, 0], [0, 1])]

@@ -90,6 +90,23 @@ def test_partitions_without_anything_in_common_have_no_consensus(rng):
     assert nothing.threshold == 0.6
 
 
+def test_units_that_are_always_alone_stay_alone():
+    copies = noisy_copies(np.repeat([0, 1, 2], [12, 11, 10]), 30, 0.1, 0)
+    alone = np.tile(np.arange(10, 16), (30, 1))
+    for seed in range(3):
+        found = fct.consensus_partition(np.hstack([copies, alone]), rng=seed)
+        np.testing.assert_array_equal(found.labels, np.repeat(np.arange(9), [12, 11, 10, 1, 1, 1, 1, 1, 1]))
+        assert found.rounds == 1
+
+
+def test_coassignment_of_single_units_takes_no_room(rng):
+    partitions = np.tile(np.arange(2000), (2000, 1))  # a column for each community would take 32 GB
+    partitions[:500, 0] = 1
+    expected = np.eye(2000)
+    expected[0, 1] = expected[1, 0] = 0.25
+    np.testing.assert_array_equal(fct.coassignment(partitions), expected)
+
+
 def test_same_rng_same_consensus_whatever_the_threads():
     copies = noisy_copies(np.repeat([0, 1, 2], 12), 15, 0.6, 2)
     one = fct.consensus_partition(copies, rng=4)
