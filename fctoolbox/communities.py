@@ -160,7 +160,8 @@ def detect_communities(
 
         tasks = (delayed(_search)(quality, generator, n_kicks, threads // outer, watch) for generator in generators)
         runs = []
-        for run in Parallel(n_jobs=outer, prefer="threads", return_as="generator")(tasks):
+        # Threads, whatever backend the caller has set joblib to: no process gets a copy of the matrix.
+        for run in Parallel(n_jobs=outer, require="sharedmem", return_as="generator")(tasks):
             runs.append(run)
             bar.update()
     return _best(quality, runs, threads)

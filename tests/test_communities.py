@@ -1,7 +1,9 @@
+import os
 import subprocess
 import sys
 import warnings
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -289,6 +291,17 @@ def test_same_rng_same_partition(n_jobs):
     np.testing.assert_array_equal(first.restart_q, again.restart_q)
     assert first.q == first.restart_q.max()
     assert len(np.unique(first.restart_q.round(9))) > 1, "restarts that cannot differ are no restarts"
+
+
+@pytest.mark.parametrize("backend", ["multiprocessing", "loky"])
+def test_restarts_stay_in_this_process_whatever_joblib_is_set_to(backend, monkeypatch):
+    matrix, processes = signed(20, 0), set()
+    search = communities._search
+    monkeypatch.setattr(communities, "_search", lambda *parts: processes.add(os.getpid()) or search(*parts))
+    with joblib.parallel_config(backend=backend):
+        found = detect_communities(matrix, n_restarts=4, rng=0, n_jobs=2)
+    assert processes == {os.getpid()}
+    np.testing.assert_array_equal(found.restart_q, detect_communities(matrix, n_restarts=4, rng=0).restart_q)
 
 
 def test_global_random_state_is_left_alone():
