@@ -37,7 +37,7 @@ class Communities:
     restart_labels : (n_restarts, n_units) integers
         The partition that each restart reached, for `consensus_partition`.
     restart_converged : (n_restarts,) booleans
-        Whether no single unit can move with a gain.
+        Whether no single unit can move with a gain (of more than 1e-10, in units of Q: less is taken for rounding).
     passes, moves : (n_restarts,) integers
         How often each restart went through all units, and how many of them moved.
     """
@@ -111,8 +111,8 @@ def detect_communities(
     n_jobs : int
         Threads, -1 for all: restarts run side by side, or one run shares out the rows.
     overwrite : bool
-        Allow the averaging with the transpose to happen in the matrix itself: no copy is ever made of float32 and
-        float64.
+        Allow the averaging with the transpose to happen in the matrix itself, so that no copy is made of a contiguous
+        array of float32 or float64.
 
     Returns
     -------
@@ -126,7 +126,9 @@ def detect_communities(
 
     Notes
     -----
-    Beyond the matrix it takes about 64 MB per thread: the sums from modules onto units. ``B`` is never formed.
+    ``B`` is never formed. Beyond the matrix, a restart takes 64 MB for the sums from modules onto units, and up to half
+    a gigabyte (more where the null is an array) while the largest modules are refined; restarts that run side by side
+    take that each.
 
     References
     ----------
