@@ -184,6 +184,16 @@ def test_a_sweep_finds_both_levels_of_a_hierarchy():
         assert sweep.persistence[k] == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_sweep_searches_as_it_is_asked_to():
+    matrix = signed(40, 0)
+    options = {"objective": "negative_sym", "n_restarts": 3, "n_kicks": 0}
+    sweep = fct.resolution_sweep(matrix, [0.8, 1.3], rng=5, **options)
+    source = np.random.default_rng(5)
+    found = [fct.detect_communities(matrix, resolution=gamma, rng=source, **options) for gamma in (0.8, 1.3)]
+    np.testing.assert_array_equal(sweep.labels, [each.labels for each in found])
+    assert sweep.stability.tolist() == [fct.mean_agreement(each.restart_labels) for each in found]
+
+
 def test_noise_is_less_stable_than_structure():
     matrix, *_ = hierarchy()
     order = np.random.default_rng(0)

@@ -195,7 +195,7 @@ def test_triangles_that_differ_by_rounding_are_averaged(dtype, rng):
     own = detect_communities(noisy, n_restarts=2, rng=0, overwrite=True)
     assert own.q == found.q
     np.testing.assert_array_equal(noisy, mean)
-    below = -np.abs(noisy)
+    below = -np.abs(before)
     assert modularity(below, labels) == pytest.approx(modularity((below + below.T) / 2, labels), abs=1e-15)
     noisy[0, 1] += 1e-6
     noisy.flags.writeable = False
