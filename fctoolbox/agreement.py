@@ -1,7 +1,9 @@
 """How alike two partitions of the same units are."""
 
 import math
+from fractions import Fraction
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,12 +77,11 @@ def variation_of_information(one: ArrayLike, other: ArrayLike) -> float:
     ----------
     Meilă 2007, J Multivar Anal 98:873, equation 15; normalised as in its section 5.1.
     """
-    table = _contingency(*_pair(one, other))
-    n = int(table.sum())
+    both, first, second = _counts(*_pair(one, other))
+    n = int(both.sum())
     if n < 2:
         raise InputError("a single unit has no partitions to tell apart")
-    both = _entropy(table.ravel(), n)
-    apart = 2 * both - _entropy(table.sum(axis=0), n) - _entropy(table.sum(axis=1), n)
+    apart = 2 * _entropy(both, n) - _entropy(first, n) - _entropy(second, n)
     return max(0.0, apart / math.log(n))
 
 
@@ -100,20 +101,21 @@ def z_rand(one: ArrayLike, other: ArrayLike) -> float:
     Raises
     ------
     InputError
-        If a partition holds one community or only single units: then random relabelling changes nothing.
+        If random relabelling changes nothing: a partition holds one community or only single units, or one holds a
+        single unit beside one community, and the other communities of one size.
 
     References
     ----------
     Traud, Kelsic, Mucha & Porter 2011, SIAM Rev 53:526, equations 3-6.
     """
-    table = _contingency(*_pair(one, other))
-    n = int(table.sum())
+    counts = _counts(*_pair(one, other))
+    n = int(counts[0].sum())
     if n < 4:
         raise InputError(f"z-Rand needs 4 units or more, not {n}")
     pairs = n * (n - 1) // 2
     # Whole numbers of any size: the terms nearly cancel, and n³ leaves the range of machine integers.
-    first, second = ([int(size) for size in table.sum(axis=axis)] for axis in (1, 0))
-    m1, m2, together = (sum(k * (k - 1) // 2 for k in sizes) for sizes in (first, second, table.ravel().tolist()))
+    both, first, second = ([int(size) for size in sizes] for sizes in counts)
+    together, m1, m2 = (sum(k * (k - 1) // 2 for k in sizes) for sizes in (both, first, second))
     if m1 in (0, pairs) or m2 in (0, pairs):
         raise InputError("a partition holds one community, or only single units, so its z-Rand is undefined")
     c1, c2 = (
@@ -122,12 +124,14 @@ def z_rand(one: ArrayLike, other: ArrayLike) -> float:
     )
     a1, a2 = ((4 * m - 2 * pairs) ** 2 for m in (m1, m2))
     variance = (
-        pairs / 16
-        - a1 * a2 / (256 * pairs**2)
-        + c1 * c2 / (16 * n * (n - 1) * (n - 2))
-        + (a1 - 4 * c1 - 4 * pairs) * (a2 - 4 * c2 - 4 * pairs) / (64 * n * (n - 1) * (n - 2) * (n - 3))
+        Fraction(pairs, 16)
+        - Fraction(a1 * a2, 256 * pairs**2)
+        + Fraction(c1 * c2, 16 * n * (n - 1) * (n - 2))
+        + Fraction((a1 - 4 * c1 - 4 * pairs) * (a2 - 4 * c2 - 4 * pairs), 64 * n * (n - 1) * (n - 2) * (n - 3))
     )
-    return (together - m1 * m2 / pairs) / math.sqrt(variance)
+    if not variance:
+        raise InputError("random relabelling never changes how many pairs these partitions share: z-Rand is undefined")
+    return float(together - Fraction(m1 * m2, pairs)) / math.sqrt(variance)
 
 
 def mean_agreement(partitions: ArrayLike) -> float:
@@ -155,13 +159,25 @@ def mean_agreement(partitions: ArrayLike) -> float:
     return total / (n * (n - 1) / 2)
 
 
+def check_labels(labels: NDArray[Any]) -> None:
+    """Refuse labels of which some are missing.
+
+    Raises
+    ------
+    InputError
+    """
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise InputError("labels hold NaN or infinity; give every unit a community")
+    if labels.dtype.kind == "O" and any(name is None or name != name for name in labels.ravel()):
+        raise InputError("labels hold None or NaN; give every unit a community")
+
+
 def _pair(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     arrays = [np.asarray(each) for each in (one, other)]
     for array in arrays:
         if array.ndim != 1 or not len(array):
             raise InputError(f"a partition has shape {array.shape}; it needs one label for each unit")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError("labels hold NaN or infinity; give every unit a community")
+        check_labels(array)
     if len(arrays[0]) != len(arrays[1]):
         raise InputError(f"the partitions are of {len(arrays[0])} and {len(arrays[1])} units; they must be of the same")
     first, second = (
@@ -171,11 +187,14 @@ def _pair(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[np.intp], NDArray[n
     return first, second
 
 
-def _contingency(one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.intp]:
-    width = int(other.max()) + 1
-    return np.bincount(one * width + other, minlength=(int(one.max()) + 1) * width).reshape(-1, width)
+def _counts(
+    one: NDArray[np.intp], other: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Units in each community of both at once (where there are any), of the first and of the second."""
+    both = np.unique(one * (int(other.max()) + 1) + other, return_counts=True)[1]
+    return both, np.bincount(one), np.bincount(other)
 
 
 def _entropy(counts: NDArray[np.intp], n: int) -> float:
-    shares = counts[counts > 0] / n
+    shares = counts / n
     return float(-(shares * np.log(shares)).sum())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +29,8 @@ class Communities:
     Parameters
     ----------
     labels : (n_units,) integers
-        From 0, in order of size; equal sizes in order of their first unit.
+        From 0, in order of size; equal sizes in order of their first unit. A unit without any weights is a community
+        by itself.
     q : float
         Its modularity.
     restart_q : (n_restarts,) array
@@ -36,7 +38,7 @@ class Communities:
     restart_labels : (n_restarts, n_units) integers
         The partition that each restart reached, for `consensus_partition`.
     restart_converged : (n_restarts,) booleans
-        Whether no single unit can move with a gain.
+        Whether no single unit can move with a gain (of more than 1e-10, in units of Q: less is taken for rounding).
     passes, moves : (n_restarts,) integers
         How often each restart went through all units, and how many of them moved.
     """
@@ -110,8 +112,8 @@ def detect_communities(
     n_jobs : int
         Threads, -1 for all: restarts run side by side, or one run shares out the rows.
     overwrite : bool
-        Allow the averaging with the transpose to happen in the matrix itself: no copy is ever made of float32 and
-        float64.
+        Allow the averaging with the transpose to happen in the matrix itself, so that no copy is made of a contiguous
+        array of float32 or float64.
 
     Returns
     -------
@@ -125,7 +127,9 @@ def detect_communities(
 
     Notes
     -----
-    Beyond the matrix it takes about 64 MB per thread: the sums from modules onto units. ``B`` is never formed.
+    ``B`` is never formed. Beyond the matrix, a restart takes 64 MB for the sums from modules onto units, and up to half
+    a gigabyte (more where the null is an array) while the largest modules are refined; restarts that run side by side
+    take that each.
 
     References
     ----------
@@ -159,14 +163,16 @@ def detect_communities(
 
         tasks = (delayed(_search)(quality, generator, n_kicks, threads // outer, watch) for generator in generators)
         runs = []
-        for run in Parallel(n_jobs=outer, prefer="threads", return_as="generator")(tasks):
+        # Threads, whatever backend the caller has set joblib to: no process gets a copy of the matrix.
+        for run in Parallel(n_jobs=outer, require="sharedmem", return_as="generator")(tasks):
             runs.append(run)
             bar.update()
     return _best(quality, runs, threads)
 
 
 def _best(quality: Quality, runs: "list[_Run]", n_jobs: int) -> Communities:
-    partitions = np.stack([in_order_of_size(run.labels) for run in runs])
+    alone = _indifferent(quality)
+    partitions = np.stack([in_order_of_size(_set_apart(run.labels, alone)) for run in runs])
     restart_q = quality.of(partitions, n_jobs=n_jobs)
     # Restarts that reach one optimum differ in the last digits; the first of them is taken.
     best = int(np.flatnonzero(restart_q >= restart_q.max() - 1e-12)[0])
@@ -182,6 +188,28 @@ def _best(quality: Quality, runs: "list[_Run]", n_jobs: int) -> Communities:
         array.flags.writeable = False
     labels, *rest = arrays
     return Communities(labels, float(restart_q[best]), *rest)
+
+
+def _indifferent(quality: Quality) -> Labels:
+    """Units whose row of B is zero off the diagonal: Q is the same wherever they are."""
+
+    def all_zero(values: NDArray[np.floating[Any]], unit: int) -> bool:
+        row = values[unit] != 0
+        row[unit] = False
+        return not row.any()
+
+    candidates = np.flatnonzero(~(quality.vectors * quality.values).any(axis=1))
+    units = [unit for unit in candidates if all_zero(quality.matrix, unit)]
+    if quality.null is not None and quality.null_weight:
+        units = [unit for unit in units if all_zero(quality.null, unit)]
+    return np.array(units, dtype=np.intp)
+
+
+def _set_apart(labels: Labels, units: Labels) -> Labels:
+    """A copy in which each of these units is a community by itself: kicks have dealt them out, and none came back."""
+    labels = labels.copy()
+    labels[units] = labels.max() + 1 + np.arange(len(units))
+    return labels
 
 
 @dataclass

@@ -112,6 +112,7 @@ def coassignment(partitions: ArrayLike) -> NDArray[np.float32]:
             if columns.start >= rows.start:
                 block = members[rows] @ members[columns].T / np.float32(n_partitions)
                 shares[rows, columns], shares[columns, rows] = block, block.T
+    np.fill_diagonal(shares, 1)
     return shares
 
 
@@ -267,8 +268,10 @@ def _partitions(partitions: ArrayLike) -> Labels:
 
 
 def _members(labels: Labels) -> NDArray[np.float32]:
-    counts = labels.max(axis=1) + 1
+    """A column for each community of 2 units or more, 1 for its units; labels are in order of size."""
+    counts = np.array([np.count_nonzero(np.bincount(row) > 1) for row in labels])
     members = np.zeros((labels.shape[1], int(counts.sum())), dtype=np.float32)
-    for row, start in zip(labels, np.cumsum(counts) - counts, strict=True):
-        members[np.arange(len(row)), start + row] = 1
+    for row, count, start in zip(labels, counts, np.cumsum(counts) - counts, strict=True):
+        units = np.flatnonzero(row < count)
+        members[units, start + row[units]] = 1
     return members

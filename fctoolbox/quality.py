@@ -1,5 +1,6 @@
 """What a partition is worth: signed modularity and its relatives, for one partition or thousands."""
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fctoolbox.agreement import check_labels
 from fctoolbox.errors import InputError, suggestion
 from fctoolbox.system import SYMMETRY_TOLERANCE, Floats, check_finite, not_finite
 
@@ -145,8 +147,8 @@ def quality_of(
     overwrite: bool = False,
 ) -> Quality:
     """Check a matrix, and find what an objective makes of its weights; see `detect_communities`."""
-    if not (np.isfinite(resolution) and resolution >= 0):
-        raise InputError(f"resolution is {resolution}; it must be a number of 0 or more")
+    if not (isinstance(resolution, int | float | np.number) and np.isfinite(resolution) and resolution >= 0):
+        raise InputError(f"resolution is {resolution!r}; it must be a number of 0 or more")
     if isinstance(objective, str) and objective not in OBJECTIVES:
         raise InputError(
             f"no objective named '{objective}'.{suggestion(objective, OBJECTIVES)} There are: {', '.join(OBJECTIVES)}; "
@@ -160,6 +162,11 @@ def quality_of(
     if not np.isfinite(total):
         raise InputError(
             "the weights of the matrix are so large that their sum overflows; divide them by their largest"
+        )
+    if any(0 < part < np.finfo(np.float64).tiny for part in (plus, minus)):
+        raise InputError(
+            "the positive or the negative weights of the matrix are so small that a double cannot hold their inverse; "
+            "multiply the matrix, or set them to 0"
         )
     if isinstance(objective, str):
         if objective == "modularity" and minus > 0:
@@ -179,6 +186,9 @@ def quality_of(
             raise InputError(
                 f"the null's vectors have {len(objective.vectors)} rows, but the matrix has {len(weights)} units"
             )
+        with np.errstate(over="ignore"):
+            most = (np.abs(objective.values) * np.abs(objective.vectors).sum(axis=0) ** 2).sum()
+        _check_sum(most, resolution * scale)
         values = objective.values * resolution * scale
         alone = (plus - minus) * scale - float((values * objective.vectors.sum(axis=0) ** 2).sum())
         return Quality(weights, scale, scale, objective.vectors, values, single=alone)
@@ -188,12 +198,19 @@ def quality_of(
     diagonal = np.diagonal(null).astype(np.float64)
     if not np.isfinite(diagonal).all():
         raise InputError("the null's diagonal holds NaN or infinity; set it to what a unit shares with itself, or to 0")
+    with np.errstate(over="ignore"):
+        _check_sum(above.sum() + below.sum() + np.abs(diagonal).sum(), resolution * scale)
     expected = float(above.sum() - below.sum() + diagonal.sum())
     nothing = np.zeros((len(weights), 0))
     return Quality(
         weights, scale, scale, nothing, np.zeros(0), null=null, null_weight=resolution * scale,
         constant=-resolution * scale * float(diagonal.sum()), single=(plus - minus - resolution * expected) * scale,
     )  # fmt: skip
+
+
+def _check_sum(null: float, scale: float) -> None:
+    if not np.isfinite(null) or not np.isfinite(null * scale):
+        raise InputError("the null's values are so large that their sum overflows; it should be that of the matrix")
 
 
 def _newman_girvan(
@@ -209,14 +226,14 @@ def _newman_girvan(
     total = plus + minus
     shares = {"plus": 1 / plus if objective == "negative_asym" and plus else 1 / total, "minus": 1 / total}
     vectors, values, alone = [], [], 0.0
-    if plus:
-        vectors.append(positive)
-        values.append(resolution * shares["plus"] / plus)
-        alone += (1 - resolution) * shares["plus"] * plus
-    if minus:
-        vectors.append(negative)
-        values.append(-resolution * shares["minus"] / minus)
-        alone -= (1 - resolution) * shares["minus"] * minus
+    for sign, name, strengths, part in ((1, "plus", positive, plus), (-1, "minus", negative, minus)):
+        if part:
+            # Squares of very large or small weights leave the range of doubles, so the strengths are brought close
+            # to 1: by a power of two, which changes no digit.
+            power = math.frexp(part)[1]
+            vectors.append(np.ldexp(strengths, -power))
+            values.append(sign * resolution * math.ldexp(shares[name], power) / math.ldexp(part, -power))
+            alone += sign * (1 - resolution) * shares[name] * part
     return Quality(weights, shares["plus"], shares["minus"], np.stack(vectors, axis=1), np.array(values), single=alone)
 
 
@@ -314,8 +331,7 @@ def as_partitions(labels: ArrayLike, n_units: int, *, ndim: int) -> NDArray[np.i
     if array.ndim != ndim or array.shape[-1] != n_units:
         expected = f"({n_units},)" if ndim == 1 else f"(n_partitions, {n_units})"
         raise InputError(f"labels have shape {array.shape}, but the matrix needs {expected}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError("labels hold NaN or infinity; give every unit a community")
+    check_labels(array)
     if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= n_units:
         return array  # a thousand partitions of many units need not be sorted, nor copied
     if array.dtype.kind == "O":
@@ -374,7 +390,7 @@ def _checked(
     if given.ndim != 2 or given.shape[0] != given.shape[1]:
         raise InputError(f"{what} has shape {given.shape}, but it must be square (n_units, n_units)")
     if len(given) < 2:
-        raise InputError(f"{what} holds a single unit, which has no communities")
+        raise InputError(f"{what} holds {'a single unit' if len(given) else 'no units'}; communities need 2 or more")
     if given.dtype.kind not in "fiub":
         raise InputError(f"{what} holds {given.dtype} values; it needs real numbers")
     matrix: Floats = given
@@ -385,7 +401,7 @@ def _checked(
         matrix = given.T if given.flags.f_contiguous else np.ascontiguousarray(given)
     positive, negative = _strengths(matrix, n_jobs)
     if not np.isfinite(positive + negative).all():
-        _check_finite_off_diagonal(matrix, what)
+        _check_finite_off_diagonal(given, what)
     apart, scale = _asymmetry(matrix, n_jobs)
     if apart == 0:
         return matrix, positive, negative

@@ -1,7 +1,9 @@
+import os
 import subprocess
 import sys
 import warnings
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from fctoolbox import (
     modularities,
     modularity,
 )
+from fctoolbox._louvain import scan_pass
 from fctoolbox.communities import _louvain, _Modules
 from fctoolbox.quality import quality_of
 from tests.partitions import planted, set_partitions, signed
@@ -120,22 +123,63 @@ def test_no_single_move_gains_in_a_search_that_starts_without_a_table(dtype):
             assert modularity(matrix, moved) <= found.q + 1e-9
 
 
-@pytest.mark.parametrize("with_null", [False, True])
-def test_row_scans_and_the_table_make_the_same_moves(with_null, monkeypatch, rng):
-    matrix = signed(60, 3)
-    objective = np.abs(signed(60, 4)) if with_null else "negative_asym"
-    quality = quality_of(matrix, objective, 0.9)
-    scanned = _Modules(quality, np.arange(60))
-    monkeypatch.setattr(scanned, "_make_room", lambda: None)
-    tabled = _Modules(quality, np.arange(60))
-    scanned.settle(np.random.default_rng(1))
-    tabled.settle(np.random.default_rng(1))
+def scanned_and_tabled(matrix, start, **options):
+    """The same descent by scanning rows, and with the table of sums."""
+    quality = quality_of(matrix, **options)
+    scanned, tabled = _Modules(quality, start.copy()), _Modules(quality, start.copy())
+    scanned._make_room = lambda: None
+    for modules in (scanned, tabled):
+        modules.settle(np.random.default_rng(1))
     assert scanned.table is None
     assert tabled.table is not None
-    same = scanned.labels[:, None] == scanned.labels
-    np.testing.assert_array_equal(same, tabled.labels[:, None] == tabled.labels)
-    assert scanned.q == pytest.approx(tabled.q, abs=1e-13)
-    assert scanned.moves == tabled.moves
+    return scanned, tabled
+
+
+def test_row_scans_and_the_table_make_the_same_moves():
+    null = np.abs(signed(60, 4))
+    cases = [(signed(60, 3), np.arange(60), null), (signed(60, 3), np.arange(60), "negative_asym")]
+    # Of pairs that repel each other one unit moves out; of all in one, many (the table has room for 8 at a time).
+    cases += [(signed(8, 3) - 2, start, "uniform") for start in (np.arange(8) // 2, np.zeros(8, dtype=int))]
+    # Small ones, in which modules are emptied and taken up again in one pass.
+    cases += [(signed(8, seed), np.arange(8), "negative_sym") for seed in range(300)]
+    for matrix, start, objective in cases:
+        scanned, tabled = scanned_and_tabled(matrix, start, objective=objective, resolution=0.9)
+        same = scanned.labels[:, None] == scanned.labels
+        np.testing.assert_array_equal(same, tabled.labels[:, None] == tabled.labels)
+        np.testing.assert_array_equal(scanned.sizes, np.bincount(scanned.labels, minlength=len(matrix)))
+        assert scanned.q == pytest.approx(tabled.q, abs=1e-13)
+        assert scanned.moves == tabled.moves
+
+
+def test_a_module_that_was_emptied_is_there_for_a_unit_that_leaves():
+    # In turn 0, 2 and 3 join 1, the latter two for the sake of 0: then 1 leaves, into a module emptied in this pass.
+    matrix = np.zeros((4, 4))
+    for i, j, value in ((0, 1, 1.0), (0, 2, 0.9), (1, 2, -0.8), (0, 3, 0.9), (1, 3, -0.8)):
+        matrix[i, j] = matrix[j, i] = value
+    nothing, labels, sizes = np.zeros((4, 0)), np.arange(4), np.ones(4, dtype=int)
+    order = np.array([0, 2, 3, 1])
+    assert scan_pass(matrix, None, 1.0, 1.0, 0.0, nothing, np.zeros(0), labels, sizes, nothing.copy(), order) == 4
+    assert labels[0] == labels[2] == labels[3] == 1
+    assert labels[1] in (0, 2, 3)
+    np.testing.assert_array_equal(sizes, np.bincount(labels, minlength=4))
+
+
+def test_what_modules_are_to_each_other_is_the_same_from_rows_and_from_the_table(rng):
+    labels, null = rng.integers(0, 9, 60), np.abs(signed(60, 4))
+    for objective in ("negative_asym", null):
+        quality = quality_of(signed(60, 3), objective)
+        from_rows, from_table = _Modules(quality, labels), _Modules(quality, labels)
+        from_table._make_room()
+        for modules in (from_rows, from_table):
+            modules._renumber()
+        assert from_rows.table is None
+        assert from_table.table is not None
+        pairs = np.where(quality.matrix > 0, quality.plus, quality.minus) * quality.matrix
+        pairs -= quality.null_weight * (0 if quality.null is None else quality.null)
+        member = np.eye(9)[labels]
+        expected = member.T @ (pairs - (quality.vectors * quality.values) @ quality.vectors.T) @ member
+        np.testing.assert_allclose(from_rows._coarse().matrix, expected, atol=1e-15)
+        np.testing.assert_allclose(from_table._coarse().matrix, expected, atol=1e-15)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 3])
@@ -164,6 +208,14 @@ def test_the_best_of_a_crowd_of_small_modules():
     assert set(found.sizes) == {3}
 
 
+def test_small_gains_beside_a_heavy_weight():
+    # Each triangle adds 3e-8 of Q, hundreds of times the bound below which gains are rounding.
+    matrix = np.kron(np.eye(4), 1 - np.eye(3))
+    matrix = np.pad(matrix, (0, 2))
+    matrix[12, 13] = matrix[13, 12] = 1e8
+    assert detect_communities(matrix, n_restarts=2, rng=0, resolution=0.5).n == 5
+
+
 def test_modules_put_together_are_split():
     matrix, labels = planted((60, 50, 40, 30), 2, inside=0.5, outside=-0.1, noise=0.3)
     modules = _Modules(quality_of(matrix), np.array([0, 0, 1, 1])[labels])
@@ -174,6 +226,15 @@ def test_modules_put_together_are_split():
     modules.settle(rng)
     np.testing.assert_array_equal(modules.labels[:, None] == modules.labels, labels[:, None] == labels)
     assert not modules.refine(rng)
+
+
+def test_modules_too_large_to_be_copied_are_left_as_they_are(monkeypatch):
+    matrix, labels = planted((20, 20), 2)
+    modules = _Modules(quality_of(matrix), np.zeros(40, dtype=int))
+    monkeypatch.setattr(communities, "_PART_BYTES", 40 * 40 * 8 - 1)
+    assert not modules.refine(np.random.default_rng(0))
+    monkeypatch.setattr(communities, "_PART_BYTES", 40 * 40 * 8)
+    assert modules.refine(np.random.default_rng(0))
 
 
 def test_planted_communities_are_found_by_every_restart():
@@ -204,6 +265,22 @@ def test_what_each_restart_found():
         assert (np.diff(sizes) <= 0).all()
     with pytest.raises(ValueError, match="read-only"):
         found.labels[0] = 1
+
+
+@pytest.mark.parametrize("objective", ["negative_asym", "low rank", "array"])
+def test_units_without_weights_stand_alone(objective):
+    matrix, labels = np.zeros((20, 20)), np.repeat([0, 1, 2, 3, 4, 5], [8, 8, 1, 1, 1, 1])
+    matrix[:16, :16], _ = planted((8, 8), 0)
+    matrix[17, 17] = np.nan  # the diagonal is no weight
+    null = np.pad(np.full((16, 16), 0.1), (0, 4)) + np.eye(20)
+    nulls = {"low rank": LowRankNull(np.repeat([0.3, 0], [16, 4])), "array": null}
+    found = detect_communities(matrix, objective=nulls.get(objective, objective), n_restarts=6, rng=0)
+    np.testing.assert_array_equal(found.restart_labels, np.tile(labels, (6, 1)))
+    # Where the null expects them together, or they have weights without being expected, they are not set apart.
+    null[16:, 16:] = -1
+    assert detect_communities(matrix, objective=null, n_restarts=2, rng=0).n == 3
+    assert detect_communities(1 - np.eye(6), objective=np.zeros((6, 6)), n_restarts=2, rng=0).n == 1
+    assert detect_communities(1 - np.eye(6), resolution=0, n_restarts=2, rng=0).n == 1
 
 
 def test_equal_restarts_give_the_first_of_them():
@@ -273,6 +350,17 @@ def test_same_rng_same_partition(n_jobs):
     np.testing.assert_array_equal(first.restart_q, again.restart_q)
     assert first.q == first.restart_q.max()
     assert len(np.unique(first.restart_q.round(9))) > 1, "restarts that cannot differ are no restarts"
+
+
+@pytest.mark.parametrize("backend", ["multiprocessing", "loky"])
+def test_restarts_stay_in_this_process_whatever_joblib_is_set_to(backend, monkeypatch):
+    matrix, processes = signed(20, 0), set()
+    search = communities._search
+    monkeypatch.setattr(communities, "_search", lambda *parts: processes.add(os.getpid()) or search(*parts))
+    with joblib.parallel_config(backend=backend):
+        found = detect_communities(matrix, n_restarts=4, rng=0, n_jobs=2)
+    assert processes == {os.getpid()}
+    np.testing.assert_array_equal(found.restart_q, detect_communities(matrix, n_restarts=4, rng=0).restart_q)
 
 
 def test_global_random_state_is_left_alone():

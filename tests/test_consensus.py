@@ -1,10 +1,11 @@
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fctoolbox as fct
-from fctoolbox import InputError
+from fctoolbox import InputError, consensus
 from tests.partitions import planted, signed
 
 with warnings.catch_warnings():
@@ -90,12 +91,73 @@ def test_partitions_without_anything_in_common_have_no_consensus(rng):
     assert nothing.threshold == 0.6
 
 
+def test_units_that_are_always_alone_stay_alone():
+    copies = noisy_copies(np.repeat([0, 1, 2], [12, 11, 10]), 30, 0.1, 0)
+    alone = np.tile(np.arange(10, 16), (30, 1))
+    for seed in range(3):
+        found = fct.consensus_partition(np.hstack([copies, alone]), rng=seed)
+        np.testing.assert_array_equal(found.labels, np.repeat(np.arange(9), [12, 11, 10, 1, 1, 1, 1, 1, 1]))
+        assert found.rounds == 1
+
+
+def test_coassignment_of_single_units_takes_no_room(rng):
+    partitions = np.tile(np.arange(2000), (2000, 1))  # a column for each community would take 32 GB
+    partitions[:500, 0] = 1
+    expected = np.eye(2000)
+    expected[0, 1] = expected[1, 0] = 0.25
+    np.testing.assert_array_equal(fct.coassignment(partitions), expected)
+
+
 def test_same_rng_same_consensus_whatever_the_threads():
     copies = noisy_copies(np.repeat([0, 1, 2], 12), 15, 0.6, 2)
     one = fct.consensus_partition(copies, rng=4)
     other = fct.consensus_partition(copies, rng=4, n_jobs=3)
     np.testing.assert_array_equal(one.labels, other.labels)
     assert one.rounds == other.rounds
+
+
+def rounds_of(monkeypatch, found, partitions, **options):
+    """A consensus over rounds whose partitions are given; what each round was handed."""
+    handed = []
+
+    def detect(shares, **settings):
+        handed.append((shares.copy(), settings))
+        return SimpleNamespace(restart_labels=np.array(found[min(len(handed), len(found)) - 1]))
+
+    monkeypatch.setattr(consensus, "detect_communities", detect)
+    return fct.consensus_partition(partitions, **options), handed
+
+
+def test_each_round_partitions_what_the_last_one_shares_above_its_own_chance(monkeypatch):
+    given, first, last = (
+        [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 1, 1]],
+        [[0, 0, 0, 1, 1, 2], [0, 1, 1, 0, 2, 2]],
+        [[0] * 6] * 2,
+    )
+    source = np.random.default_rng(0)
+    found, handed = rounds_of(monkeypatch, [first, last], given, rng=source, resolution=0.7, n_restarts=9, n_jobs=3)
+    assert (found.rounds, found.converged, found.labels.tolist()) == (2, True, [0] * 6)
+    assert found.threshold == pytest.approx(fct.expected_coassignment(given))
+    for (shares, settings), partitions in zip(handed, (given, first), strict=True):
+        expected = fct.coassignment(partitions) - np.eye(6)
+        expected[expected <= fct.expected_coassignment(partitions)] = 0
+        np.testing.assert_array_equal(shares, expected)
+        assert settings == {"objective": "modularity", "resolution": 0.7, "n_restarts": 9, "rng": source, "n_jobs": 3}
+
+
+def test_a_consensus_that_is_not_reached_says_so(monkeypatch):
+    monkeypatch.setattr(consensus, "_MAX_ROUNDS", 3)
+    apart = [[0, 0, 1, 1], [0, 0, 0, 1]]
+    found, _ = rounds_of(monkeypatch, [apart], apart)
+    assert (found.rounds, found.converged) == (3, False)
+
+
+def test_a_share_no_higher_than_the_threshold_is_none():
+    # Together in one of two, as by chance; in one of three, where single precision rounds up.
+    assert fct.consensus_partition([[0, 1], [0, 0]], rng=0).labels.tolist() == [0, 1]
+    thirds = [[0, 0, 1, 2], [0, 1, 2, 2], [0, 1, 2, 3]]
+    assert fct.consensus_partition(thirds, threshold=1 / 3, rng=0).labels.tolist() == [0, 1, 2, 3]
+    assert fct.consensus_partition(thirds, threshold=0.3, rng=0).labels.tolist() == [0, 0, 1, 1]
 
 
 def hierarchy():
@@ -122,6 +184,16 @@ def test_a_sweep_finds_both_levels_of_a_hierarchy():
         assert sweep.persistence[k] == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_sweep_searches_as_it_is_asked_to():
+    matrix = signed(40, 0)
+    options = {"objective": "negative_sym", "n_restarts": 3, "n_kicks": 0}
+    sweep = fct.resolution_sweep(matrix, [0.8, 1.3], rng=5, **options)
+    source = np.random.default_rng(5)
+    found = [fct.detect_communities(matrix, resolution=gamma, rng=source, **options) for gamma in (0.8, 1.3)]
+    np.testing.assert_array_equal(sweep.labels, [each.labels for each in found])
+    assert sweep.stability.tolist() == [fct.mean_agreement(each.restart_labels) for each in found]
+
+
 def test_noise_is_less_stable_than_structure():
     matrix, *_ = hierarchy()
     order = np.random.default_rng(0)
@@ -141,7 +213,7 @@ def test_the_most_stable_resolution_is_never_a_trivial_one():
         q=np.zeros(5),
         n_communities=np.array([1, 2, 3, 3, 6]),
         stability=np.array([1.0, 0.9, 0.95, 0.95, 1.0]),
-        persistence=np.array([0.5, 0.5, 0.7, 0.7, 0.5]),
+        persistence=np.array([0.5, 0.9, 0.7, 0.7, 0.5]),
     )
     assert sweep.most_stable == 2
     one = np.ones(1)
@@ -159,10 +231,11 @@ def test_bad_input():
         for function in (fct.coassignment, fct.expected_coassignment, fct.consensus_partition):
             with pytest.raises(InputError, match=message):
                 function(partitions)
-    with pytest.raises(InputError, match=r"threshold is 1\.5"):
-        fct.consensus_partition([[0, 1], [0, 0]], threshold=1.5)
+    for threshold in (1.5, 1.0, -0.1):
+        with pytest.raises(InputError, match=f"threshold is {threshold}"):
+            fct.consensus_partition([[0, 1], [0, 0]], threshold=threshold)
     with pytest.raises(InputError, match=r"n_restarts is 0"):
         fct.consensus_partition([[0, 1], [0, 0]], n_restarts=0)
-    for gammas in ([], [1.0, 0.5], [1.0, np.nan], 1.0):
+    for gammas in ([], [1.0, 0.5], [1.0, 1.0], [1.0, np.nan], 1.0):
         with pytest.raises(InputError, match="increasing finite numbers"):
             fct.resolution_sweep(signed(5, 0), gammas)

@@ -120,6 +120,20 @@ def test_invariances(seed, scale, objective):
     assert modularity(twice, np.repeat(labels, 2), objective=objective) == pytest.approx(q, abs=1e-13)
 
 
+@pytest.mark.parametrize("power", [-1000, -600, -200, 200, 600, 1000])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_very_small_and_very_large_weights(objective, power, rng):
+    matrix, labels, scale = weights_for(objective, 12, 0), rng.integers(0, 3, 12), 2.0**power
+    options, scaled = {"objective": objective, "resolution": 0.8}, {"objective": objective, "resolution": 0.8}
+    if objective == "uniform":
+        scaled["resolution"] *= scale  # γ is a weight
+    # A power of two changes no digit.
+    assert modularity(scale * matrix, labels, **scaled) == modularity(matrix, labels, **options)
+    expected = detect_communities(matrix, n_restarts=3, rng=0, **options)
+    found = detect_communities(scale * matrix, n_restarts=3, rng=0, **scaled)
+    np.testing.assert_array_equal(found.restart_q, expected.restart_q)
+
+
 @pytest.mark.parametrize("n", [14, 300])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_many_partitions_at_once(n, dtype, rng, monkeypatch):
@@ -181,6 +195,8 @@ def test_triangles_that_differ_by_rounding_are_averaged(dtype, rng):
     own = detect_communities(noisy, n_restarts=2, rng=0, overwrite=True)
     assert own.q == found.q
     np.testing.assert_array_equal(noisy, mean)
+    below = -np.abs(before)
+    assert modularity(below, labels) == pytest.approx(modularity((below + below.T) / 2, labels), abs=1e-15)
     noisy[0, 1] += 1e-6
     noisy.flags.writeable = False
     with pytest.raises(InputError, match="overwrite=True, but the matrix is read-only"):
@@ -223,10 +239,13 @@ def with_values(at, value):
         (np.triu(np.ones((4, 4))), "not symmetric"),
         (with_values([(1, 3), (3, 1)], np.nan), "2 values that are not finite .* first at row 1, column 3"),
         (with_values([(5, 2)], np.inf), "1 value that is not finite .* first at row 5, column 2"),
+        (np.asfortranarray(with_values([(5, 2)], np.nan)), "1 value that is not finite .* first at row 5, column 2"),
         (with_values([(0, 2), (4, 1)], -np.inf), "2 values that are not finite .* first at row 0, column 2"),
         (np.eye(4), "zero everywhere off the diagonal"),
-        (np.ones((1, 1)), "single unit"),
+        (np.ones((1, 1)), "holds a single unit; communities need 2"),
+        (np.ones((0, 0)), "holds no units; communities need 2"),
         (np.ones((4, 4)) * 1e308, "their sum overflows"),
+        (np.ones((4, 4)) * 1e-310, "so small that a double cannot hold their inverse"),
         (signed(4, 0) * 1j, "holds complex128 values"),
         (np.full((3, 3), "a"), "holds <U1 values"),
     ],
@@ -247,8 +266,11 @@ def test_bad_matrices(matrix, message):
         (np.triu(np.ones((6, 6))), "the null is not symmetric"),
         (np.diag([0.0, 0, np.nan, 0, 0, 0]), "the null's diagonal holds NaN"),
         (LowRankNull(np.ones(5)), "the null's vectors have 5 rows, but the matrix has 6 units"),
+        (np.full((6, 6), 1e308), "the null's values are so large that their sum overflows"),
+        (np.diag(np.full(6, -1e308)), "the null's values are so large that their sum overflows"),
+        (LowRankNull(np.repeat([1e200, -1e200], 3)), "the null's values are so large that their sum overflows"),
     ],
-    ids=["misspelt", "negative", "shape", "asymmetric", "nan", "rows"],
+    ids=["misspelt", "negative", "shape", "asymmetric", "nan", "rows", "large", "large diagonal", "large vectors"],
 )
 def test_bad_objectives(objective, message):
     with pytest.raises(InputError, match=message):
@@ -276,9 +298,12 @@ def test_bad_labels_and_settings():
         modularities(matrix, [0, 0, 1, 1, 1])
     with pytest.raises(InputError, match="NaN"):
         modularity(matrix, [0, 0, 1, 1, np.nan])
+    for missing in (None, float("nan")):
+        with pytest.raises(InputError, match="labels hold None or NaN"):
+            modularity(matrix, np.array(["a", "a", "b", "b", missing], dtype=object))
     with pytest.raises(InputError, match="n_jobs is 0"):
         modularity(matrix, [0, 0, 1, 1, 1], n_jobs=0)
-    for resolution in (-1.0, np.nan):
+    for resolution in (-1.0, np.nan, "1", None, [1.0, 2.0]):
         with pytest.raises(InputError, match="0 or more"):
             modularity(matrix, [0, 0, 1, 1, 1], resolution=resolution)
         with pytest.raises(InputError, match="0 or more"):
