@@ -94,7 +94,7 @@ class Torch:
 
     def chosen(self, stack: Any, levels: NDArray[np.intp]) -> NDArray[np.float64]:
         """Each map at its own level: (n_maps, n_units)."""
-        maps: NDArray[np.float64] = stack[self._moved(levels), :, self._torch.arange(len(levels))].cpu().numpy()
+        maps: NDArray[np.float64] = stack[self._moved(levels), :, self._moved(np.arange(len(levels)))].cpu().numpy()
         return maps
 
     def _moved(self, array: NDArray[Any]) -> Any:

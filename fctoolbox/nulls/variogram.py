@@ -40,6 +40,7 @@ __all__ = ["Nearest", "VariogramSurrogates", "check_variogram", "nearest_units",
 POOR_FIT = 0.3
 N_LAGS, N_ROWS = 25, 500
 _CHUNK_BYTES = 2**28
+_LARGEST = 1e140
 _BATCH = 10  # surrogates of brainsmash between two steps of the progress bar
 
 Kernel = Literal["exp", "gaussian", "invdist", "uniform"]
@@ -477,6 +478,10 @@ def _checked_values(values: ArrayLike, distances: Floats | Nearest) -> NDArray[n
         raise InputError(
             f"{np.count_nonzero(~np.isfinite(stack))} of the values are not finite (NaN or infinity); leave those "
             "units out of the map and of the distances"
+        )
+    if np.abs(stack).max() > _LARGEST:
+        raise InputError(
+            f"values reach {np.abs(stack).max():g}, and their squares overflow; give them in a larger unit"
         )
     maps = np.atleast_2d(stack)
     if len(constant := np.flatnonzero(np.ptp(maps, axis=1) == 0)):

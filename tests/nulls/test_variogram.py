@@ -118,6 +118,14 @@ def test_equals_brainsmash_with_sampled_rows(rough, distances, kernel, resample)
     np.testing.assert_allclose(ours.maps[:, 0], theirs, rtol=0, atol=1e-10)
 
 
+def test_single_precision_read_only_and_on_disk(rough, distances, tmp_path):
+    settings = {"n_nulls": 5, "rng": 0}
+    found = variogram_surrogates(rough, distances=distances, **settings).maps
+    np.save(tmp_path / "distances.npy", distances.astype(np.float32))
+    mapped = np.load(tmp_path / "distances.npy", mmap_mode="r")
+    np.testing.assert_allclose(variogram_surrogates(rough, distances=mapped, **settings).maps, found, atol=1e-4)
+
+
 def test_other_settings_are_those_of_brainsmash(rough, distances):
     theirs = Base(rough, distances, deltas=np.array([0.05, 0.3, 1.0]), pv=60, nh=12, seed=1)(n=4)
     backend = Loops(space_of(distances, (0.05, 0.3, 1.0), "exp", 60, 12, 0, 1), 1)
@@ -397,6 +405,7 @@ def test_bad_distances(rough, communities, distances, change, message):
         ({"values": np.ones(N)}, "values that are not all equal"),
         ({"values": np.stack([np.arange(N), np.ones(N)])}, "not all equal; those of map 1 are"),
         ({"values": np.where(np.arange(N) == 4, np.nan, 1.0)}, "1 of the values are not finite"),
+        ({"values": np.arange(N) * 1e200}, "their squares overflow"),
         ({"values": np.zeros((2, 2, N))}, r"values have shape \(2, 2, 90\)"),
         ({"values": ["a"] * N}, "values must be numbers; for the names of communities"),
         ({"values": np.arange(20)}, "but there are 20 values"),
