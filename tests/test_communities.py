@@ -127,7 +127,7 @@ def scanned_and_tabled(matrix, start, **options):
     """The same descent by scanning rows, and with the table of sums."""
     quality = quality_of(matrix, **options)
     scanned, tabled = _Modules(quality, start.copy()), _Modules(quality, start.copy())
-    scanned._make_room = lambda: None
+    scanned._make_room = lambda: scanned._add(len(start) - len(scanned.sizes))
     for modules in (scanned, tabled):
         modules.settle(np.random.default_rng(1))
     assert scanned.table is None
@@ -147,6 +147,7 @@ def test_row_scans_and_the_table_make_the_same_moves():
         same = scanned.labels[:, None] == scanned.labels
         np.testing.assert_array_equal(same, tabled.labels[:, None] == tabled.labels)
         np.testing.assert_array_equal(scanned.sizes, np.bincount(scanned.labels, minlength=len(matrix)))
+        np.testing.assert_array_equal(scanned.mass[:, scanned.sizes == 0], 0)
         assert scanned.q == pytest.approx(tabled.q, abs=1e-13)
         assert scanned.moves == tabled.moves
 
@@ -158,7 +159,7 @@ def test_a_module_that_was_emptied_is_there_for_a_unit_that_leaves():
         matrix[i, j] = matrix[j, i] = value
     nothing, labels, sizes = np.zeros((4, 0)), np.arange(4), np.ones(4, dtype=int)
     order = np.array([0, 2, 3, 1])
-    assert scan_pass(matrix, None, 1.0, 1.0, 0.0, nothing, np.zeros(0), labels, sizes, nothing.copy(), order) == 4
+    assert scan_pass(matrix, None, 1.0, 1.0, 0.0, nothing, np.zeros(0), labels, sizes, np.zeros((0, 4)), order) == 4
     assert labels[0] == labels[2] == labels[3] == 1
     assert labels[1] in (0, 2, 3)
     np.testing.assert_array_equal(sizes, np.bincount(labels, minlength=4))
