@@ -207,8 +207,9 @@ def moran_labels(
 
     .. warning::
        The maps keep their spectrum, the partition made of them does not: choosing one community for each unit
-       adds borders. The nulls' communities are less compact than the observed ones and often in several pieces, so a
-       partition that is merely compact can still come out as significant. Where compactness itself is the
+       adds borders. The nulls' communities are less compact than the observed ones and often in several pieces (Yeo's
+       networks on 119 Glasser areas: 0.31 of an area's five nearest neighbours share its label, observed 0.50, shuffled
+       0.15), so a partition that is merely compact can still come out as significant. Where compactness itself is the
        alternative, use a null that keeps it ('regrow', 'spin').
 
     Parameters

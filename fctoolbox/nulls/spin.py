@@ -33,7 +33,9 @@ def spin(
     """Random rotations of the sphere, as the unit whose value lands on each unit.
 
     ``values[orders]`` are the nulls of any values: labels, maps of numbers, or both axes of a matrix. Smoothness and
-    contiguity stay as they are, up to the assignment of rotated to unrotated units; the null asks whether the match
+    contiguity stay as they are, up to the assignment of rotated to unrotated units, which with few and unequal parcels
+    costs much of them (Yeo's networks on 119 Glasser areas: 0.50 of an area's five nearest neighbours share its label;
+    nearest 0.49, hungarian 0.37, vasa 0.34, shuffled 0.15). The null asks whether the match
     with the other map depends on *where* on the sphere the values lie.
 
     **Medial wall.** Units that are not cortex never give a value and never receive one (``orders[k, i] == i`` there).

@@ -189,6 +189,16 @@ class TestSphere:
         np.testing.assert_array_equal(index[:, 0], np.arange(1200))
 
 
+def test_lines_do_not_cross_an_edge_of_three_faces():
+    # three pages of a book: which of two pages would a line go on to?
+    turns = np.array([0, 2, 4]) * np.pi / 3
+    tips = np.stack([np.cos(turns), np.sin(turns), np.full(3, 0.5)], axis=1)
+    vertices = np.vstack([[[0, 0, 0], [0, 0, 1.0]], tips])
+    found = geodesic_distances(vertices, [[0, 1, 2], [0, 1, 3], [0, 1, 4]])
+    assert found[2, 3] == pytest.approx(2 * np.sqrt(1.25))
+    assert geodesic_distances(vertices[:4], [[0, 1, 2], [0, 1, 3]])[2, 3] == pytest.approx(2)
+
+
 def two_sheets():
     vertices, faces = grid(4, 3)
     return np.vstack([vertices, vertices + [100, 0, 0], [[0, 0, 50.0]]]), np.vstack([faces, faces + 12])
@@ -251,7 +261,9 @@ class TestParcels:
         corners = np.argmin(cdist(folded[0], folded[0][::240]), axis=1)
         surface = Surface(*folded, corners)
         whole = parcel_distances(surface, 5)
-        np.testing.assert_allclose(parcel_distances(surface, 5, n_sources=60), whole, rtol=0.05)
+        some = parcel_distances(surface, 5, n_sources=60)
+        np.testing.assert_allclose(some, whole, rtol=0.05)
+        np.testing.assert_array_equal(some, some.T)
         np.testing.assert_array_equal(parcel_distances(surface, 5, n_sources=1200), whole)
 
     def test_exact(self, folded, exact_library):

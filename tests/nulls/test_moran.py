@@ -195,6 +195,12 @@ class TestLabels:
             renamed = moran_labels(names[labels], eigenvectors=basis, n_nulls=10, rng=0)
             np.testing.assert_array_equal(renamed, names[first])
 
+    def test_two_communities_are_the_highest_values_of_one_map(self, positions, basis):
+        labels = (positions[:, 0] > 0.5).astype(int)
+        maps = moran(labels, eigenvectors=basis, n_nulls=10, rng=0)
+        highest = np.argsort(np.argsort(-maps, axis=1), axis=1) < labels.sum()
+        np.testing.assert_array_equal(moran_labels(labels, eigenvectors=basis, n_nulls=10, rng=0), highest)
+
     def test_signs_of_the_eigenvectors_do_not_matter(self, labels, basis, rng):
         turned = MoranEigenvectors(basis.vectors * rng.choice([-1, 1], 60), basis.values)
         np.testing.assert_array_equal(
