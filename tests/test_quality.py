@@ -1,6 +1,7 @@
 import itertools
 import warnings
 
+import joblib
 import networkx
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_formula_term_by_term(objective, resolution, rng):
 
 @pytest.mark.parametrize("resolution", [1.0, 0.7])
 def test_a_null_of_ones_own_term_by_term(resolution, rng):
-    matrix, null = signed(12, 1), np.abs(signed(12, 2)) + np.diag(rng.random(12))
+    matrix, null = signed(12, 1), signed(12, 2) + np.diag(rng.random(12))
     vectors, values = rng.standard_normal((12, 3)), np.array([0.3, -0.2, 0.1])
     low_rank = LowRankNull(vectors, values)
     for labels in (rng.integers(0, 3, 12), np.zeros(12, dtype=int)):
@@ -144,8 +145,26 @@ def test_many_partitions_at_once(n, dtype, rng, monkeypatch):
     np.testing.assert_array_equal(modularities(matrix, partitions, n_jobs=2), together)
     monkeypatch.setattr(quality, "_LABEL_BYTES", 7 * 2 * n)  # a few partitions for each pass over the matrix
     np.testing.assert_array_equal(modularities(matrix, partitions), together)
-    many = np.arange(n) + 2**15 * (n > 100)  # more modules than a short integer counts
-    assert modularities(matrix, many[None])[0] == pytest.approx(written_out(matrix, many, "negative_asym"), abs=1e-14)
+    for most in (2**15 - 1, 2**15, 2**15 + 9):  # a short integer counts to the first
+        many = np.where(partitions[:1] == 3, most, partitions[:1])
+        assert quality.quality_of(matrix).of(many)[0] == pytest.approx(together[0], abs=1e-14)
+
+
+def test_some_units_among_all_have_the_same_weights_and_nulls(rng):
+    null, units = signed(20, 1), np.array([3, 4, 8, 15])
+    for objective in ("negative_asym", null, LowRankNull(rng.random((20, 2)), [1, 2])):
+        whole = quality.quality_of(signed(20, 0), objective)
+        part = whole.among(units)
+        np.testing.assert_array_equal(part.matrix, whole.matrix[units][:, units])
+        np.testing.assert_array_equal(part.vectors, whole.vectors[units])
+        assert (part.null is None) == (whole.null is None)
+        if part.null is not None:
+            np.testing.assert_array_equal(part.null, null[units][:, units])
+
+
+def test_how_many_threads(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 6)
+    assert [quality.n_threads(n_jobs) for n_jobs in (1, 9, -1, -2, -6, -9, np.int64(2))] == [1, 9, 6, 5, 1, 1, 2]
 
 
 def test_single_precision_is_summed_in_double(rng):
@@ -177,6 +196,8 @@ def test_a_read_only_memory_map_is_read_in_place(tmp_path, rng, monkeypatch):
     mapped = np.load(tmp_path / "matrix.npy", mmap_mode="r")
     checked, *_ = quality._checked(mapped, "the matrix", 1, overwrite=False)
     assert np.shares_memory(checked, mapped)
+    columns_first = np.asfortranarray(matrix)
+    assert np.shares_memory(quality._checked(columns_first, "the matrix", 1, overwrite=False)[0], columns_first)
     labels = rng.integers(0, 3, 50)
     assert modularity(mapped, labels) == modularity(matrix, labels)
     assert detect_communities(mapped, n_restarts=2, rng=0).q == detect_communities(matrix, n_restarts=2, rng=0).q
