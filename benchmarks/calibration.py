@@ -11,6 +11,7 @@ through the projection, and rejections are what is wanted.
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import fctoolbox as fct
-from fctoolbox.chance import NULLS, Space, null_statistics, statistics_of
+from fctoolbox.chance import NULLS, Question, Space, null_statistics, statistics_of
 from fctoolbox.nulls.edges import EdgeStatistics
 
 ALPHA = 0.05
@@ -135,21 +136,21 @@ def p_values(setting: Setting, seed: int, n_nulls: int) -> dict[tuple[str, str],
     else:
         labels = fct.detect_communities(similarity, n_restarts=5, rng=rng).labels
     space = Space(distances, nearest_graph(distances, k=6), where)
+    question = Question(labels, similarity, connectivity, weights, space)
     edges = EdgeStatistics.of(connectivity, distances)
     observed = {
         "q": fct.modularity(connectivity, labels),
         "r": edges.pearson_r(similarity),
         "partial_r": edges.partial_r(similarity),
     }
+    warnings.simplefilter("ignore")  # a boundary that cannot be matched is part of what is measured
     found = {}
     for model in NULLS:
         if model == "spin" and setting.layout != "sphere":
             continue
         if model == "projection" and setting.partition == "compact":
             continue
-        values = null_statistics(
-            model, labels, similarity, connectivity, weights, space, resolution=1.0, n_nulls=n_nulls, rng=rng
-        )
+        values = null_statistics(model, question, n_nulls=n_nulls, rng=rng)
         for name, column in zip(statistics_of(model, space), values.T, strict=True):
             if setting.partition == "found" or name == "q":
                 found[model, name] = fct.nulls.significance(observed[name], column, model=model).p_value
