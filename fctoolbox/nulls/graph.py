@@ -250,9 +250,7 @@ def _centres(points: NDArray[np.float64], units: NDArray[np.intp], n_units: int,
     return np.asarray(np.stack(sums, axis=1) / counts[:, None])
 
 
-def _joined(
-    one: NDArray[np.intp], other: NDArray[np.intp], centres: NDArray[np.float64]
-) -> sparse.csr_array:
+def _joined(one: NDArray[np.intp], other: NDArray[np.intp], centres: NDArray[np.float64]) -> sparse.csr_array:
     """The graph of units that appear side by side at least once."""
     between = (one != other) & (one >= 0) & (other >= 0)
     n_units = len(centres)
@@ -261,9 +259,7 @@ def _joined(
     return _graph(n_units, [ends], [np.linalg.norm(centres[ends[0]] - centres[ends[1]], axis=1)])
 
 
-def _graph(
-    n_units: int, ends: list[NDArray[np.intp]], lengths: list[NDArray[np.float64]]
-) -> sparse.csr_array:
+def _graph(n_units: int, ends: list[NDArray[np.intp]], lengths: list[NDArray[np.float64]]) -> sparse.csr_array:
     """The symmetric graph with these edges, given in one direction or both."""
     shape = (n_units, n_units)
     if not ends:
