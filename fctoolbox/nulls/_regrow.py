@@ -9,7 +9,6 @@ import numpy as np
 
 from fctoolbox._louvain import _compiled
 
-_STEPS_PER_EDGE = 4  # keys of the queue, in mean edge lengths: only speed depends on it
 _CROWDED = 64  # cells up to this size are searched whole before a unit is kept in them
 _PARTNERS = 40  # units tried for the second half of an exchange
 _BLOBS = 30  # places tried for a crumb
@@ -96,8 +95,10 @@ def _rough_lengths(indptr, indices, lengths, roughness, n_patches, rng):  # type
 
 @_compiled()  # type: ignore[no-untyped-call]
 def _buckets(lengths):  # type: ignore[no-untyped-def]
-    width = lengths.mean() / _STEPS_PER_EDGE
-    return width, int(lengths.max() / width) + 3
+    """Width and number of buckets: narrower than most edges, though not so many as to fill the memory."""
+    longest = lengths.max()
+    width = max(0.5 / (1 / lengths).mean(), longest / 4096)
+    return width, int(longest / width) + 3
 
 
 @_compiled()  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ _MOST_CRUMBS = 0.2  # of the units
 _GOOD = 0.02  # relative deviation in boundary (and pieces) with which a null is not grown anew
 _PER_PIECE = 0.2  # what relative deviation in pieces counts, against one in boundary
 _TELL = 0.05
-_ROUGHEST = 3.0
+_ROUGH = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # standard deviations of the log of the distances
 _WORK = 12  # times that the average unit is split off anew
 
 Graph = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]
@@ -173,12 +173,13 @@ class _Task:
 
     @property
     def n_units(self) -> int:
+        """How many units are to be dealt out."""
         return len(self.members)
 
     def fit(self, rng: np.random.Generator, n_jobs: int) -> None:
         """How rough distances have to be for the boundary to grow as long as the original's."""
         grown = self._grown(rng, n_jobs, 0.0)
-        for roughness in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, _ROUGHEST):
+        for roughness in _ROUGH:
             if grown >= self.target:
                 return
             before, grown = grown, self._grown(rng, n_jobs, roughness)
