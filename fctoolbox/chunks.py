@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -318,12 +318,13 @@ def _on_cluster(work: _Work, chunks: list[_Chunk], address: str) -> Iterator[tup
             [shared] = client.scatter([work], broadcast=True, hash=False)
             futures = client.map(_on_worker, list(missing.values()), work=shared, pure=False)
             for future in as_completed(futures, loop=client.loop):
-                # Cancelled is what depends on data that no living worker has: it is sent again.
-                if future.status not in ("cancelled", "lost"):
+                try:
                     start, parts, seconds = future.result()
-                    yield missing.pop(start), parts, seconds
-                    barren = 0
-                future.release()
+                except CancelledError:  # what it needs is on no living worker: it is sent again
+                    continue
+                future.release()  # the worker need not keep it
+                yield missing.pop(start), parts, seconds
+                barren = 0
 
 
 def _on_worker(chunk: _Chunk, work: _Work) -> tuple[int, _Parts, float]:

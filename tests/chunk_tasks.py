@@ -1,6 +1,7 @@
 """Tasks for test_chunks.py, in a module that other processes can import.
 
-`python tests/chunk_tasks.py LOG N` computes N nulls in chunks of 10, keeping each.
+`python tests/chunk_tasks.py LOG N STOP` computes N nulls in chunks of 10, keeping each, and waits for ever once STOP
+chunks are done.
 """
 
 import os
@@ -12,7 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 
-ARGUMENTS = {"values": np.arange(5.0), "seconds": 0.1}
+VALUES = np.arange(5.0)
+
+
+STOP = 0
+
+
+def lines(path):
+    return Path(path).read_text().count("\n") if Path(path).exists() else 0
 
 
 def shuffled(values, *, n_nulls, rng):
@@ -26,7 +34,7 @@ def spawning(values, *, n_nulls, rng):
 
 def noted(values, *, log, seconds, n_nulls, rng):
     """Shuffled; says in a file that it was called, and in which process."""
-    time.sleep(seconds)
+    time.sleep(seconds if not STOP or lines(log) < STOP else 600)
     result = shuffled(values, n_nulls=n_nulls, rng=rng)
     with Path(log).open("a") as stream:
         stream.write(f"{os.getpid()} {result.tobytes().hex()[:32]}\n")
@@ -39,8 +47,8 @@ def several(values, *, n_restarts, rng):
 
 
 def impatient(values, *, after, n_nulls, rng):
-    """Raises once the file `after` holds three lines."""
-    if Path(after).read_text().count("\n") == 3:
+    """Raises once the file `after` holds three lines or more."""
+    if lines(after) >= 3:
         raise KeyboardInterrupt
     return noted(values, log=after, seconds=0, n_nulls=n_nulls, rng=rng)
 
@@ -88,6 +96,12 @@ if __name__ == "__main__":
     from tests import chunk_tasks
 
     chunks._WORTH_SECONDS = 0
-    log, n = sys.argv[1], int(sys.argv[2])
-    arguments = {**ARGUMENTS, "log": log}
-    chunks.in_chunks(chunk_tasks.noted, n=n, chunk_size=10, rng=7, what="nulls", arguments=arguments)
+    log, n, chunk_tasks.STOP = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    chunks.in_chunks(
+        chunk_tasks.noted,
+        n=n,
+        chunk_size=10,
+        rng=7,
+        what="nulls",
+        arguments={"values": VALUES, "log": log, "seconds": 0.02},
+    )
