@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from tqdm import tqdm
 
 from fctoolbox.communities import detect_communities
 from fctoolbox.errors import InputError, suggestion
@@ -189,17 +188,17 @@ def _of_orders(model: str, question: Question, n_nulls: int, rng: np.random.Gene
         assert space.sphere is not None
         orders = spin(space.sphere, hemispheres=space.hemispheres, n_nulls=n_nulls, rng=rng)
     edges = EdgeStatistics.of(question.connectivity, space.distances)
-    pairs = [_of_pairs(edges, question.similarity[np.ix_(order, order)]) for order in _watched(orders, model)]
+    pairs = [_of_pairs(edges, question.similarity[np.ix_(order, order)]) for order in orders]
     return question.labels[orders], np.array(pairs)
 
 
-def _of_projections(model: str, question: Question, n_nulls: int, rng: np.random.Generator) -> tuple[Labels, Pairs]:
+def _of_projections(_: str, question: Question, n_nulls: int, rng: np.random.Generator) -> tuple[Labels, Pairs]:
     distances = question.space.distances
     assert distances is not None
     modes = projection_modes(question.weights, distances=distances)
     edges = EdgeStatistics.of(question.connectivity, distances)
     partitions, pairs = [], []
-    for _ in _watched(range(n_nulls), model):
+    for _k in range(n_nulls):
         surrogate = modes.similarity(rng)
         pairs.append(_of_pairs(edges, surrogate))
         found = detect_communities(surrogate, resolution=question.resolution, n_restarts=1, n_kicks=5, rng=rng)
@@ -225,7 +224,3 @@ _DRAWN = {"permutation": _of_orders, "spin": _of_orders, "projection": _of_proje
 def _of_pairs(edges: EdgeStatistics, similarity: Floats) -> tuple[float, ...]:
     r = edges.pearson_r(similarity)
     return (r,) if edges.basis is None else (r, edges.partial_r(similarity))
-
-
-def _watched(each: Any, model: str) -> Any:
-    return tqdm(each, desc=f"{model} nulls", unit="null", delay=2, disable=None, leave=False)

@@ -17,6 +17,7 @@ from fctoolbox.plugins import GROUP, Source, discover, find_source, installed, l
 from fctoolbox.system import RecurrentSystem, options_in_words
 
 if TYPE_CHECKING:
+    from fctoolbox.chunks import Workers
     from fctoolbox.origin import OriginReport
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -80,6 +81,15 @@ def _analysis_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--rng", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same report."),
         click.option("--jobs", type=int, default=1, show_default=True, help="Threads; -1 for all. Changes no result."),
+        click.option(
+            "--backend", type=click.Choice(["threads", "dask"]), default="threads", show_default=True,
+            help="Who computes nulls: threads here, or a dask.distributed cluster. Changes no result.",
+        ),
+        click.option("--scheduler", metavar="ADDRESS", help="Of the cluster's scheduler, such as tcp://node1:8786."),
+        click.option(
+            "--no-cache", "cache", is_flag=True, flag_value=False, default=True,
+            help="Neither read nor keep finished chunks of long work, from which an interrupted run continues.",
+        ),
         click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -120,6 +130,7 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
             "--projection FILE and --connectivity FILE or --timeseries FILE" + ("; not both" if source else "")
         )
     _writable(out)
+    workers = _workers(settings)
     if source is not None:
         if unused := [f"--{name.replace('_', '-')}" for name, value in own.items() if value]:
             raise InputError(f"{listed(unused)} belongs with --projection, not with a source")
@@ -145,7 +156,7 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         for name, value in own.items():
             if value:
                 asked += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    report = _analyse(system, **settings)
+    report = _analyse(system, workers, **settings)
     page = report.save(out, command=shlex.join([*asked, *_settings(settings, out)]))
     _say([report], page)
 
@@ -183,6 +194,7 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
             "options, run each on its own: fctoolbox run"
         )
     _writable(out)
+    workers = _workers(settings)
     chosen = [find_source(name) for name in sources]
     given = _parsed_by_source(chosen, options)
     reports = []
@@ -215,7 +227,7 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
             system = load_source(miniature, **given[source.name])
         loaded = system.provenance.source
         asked += [loaded, *_options_of(system, loaded)]
-        reports.append(_analyse(system, **settings))
+        reports.append(_analyse(system, workers, **settings))
     command = shlex.join([*asked, *_settings(settings, out)])
     page = save_comparison(reports, out, command=command)
     _say(reports, page)
@@ -332,11 +344,22 @@ def plugins(as_json: bool) -> None:
         click.echo(message)
 
 
-def _analyse(system: RecurrentSystem, **settings: Any) -> "OriginReport":
+def _analyse(system: RecurrentSystem, workers: "Workers", **settings: Any) -> "OriginReport":
     from fctoolbox.origin import analyse_origin
 
-    names = {"nulls": "null", "jobs": "n_jobs"}
-    return analyse_origin(system, **{names.get(name, name): value for name, value in settings.items()})
+    names = {"nulls": "null"}
+    asked = {names.get(name, name): value for name, value in settings.items()}
+    return analyse_origin(system, **asked, workers=workers)
+
+
+def _workers(settings: dict[str, Any]) -> "Workers":
+    """Those asked for, taken out of the settings and checked before the work and not after it."""
+    from fctoolbox.chunks import Workers
+
+    names = {"jobs": "n_jobs", "backend": "backend", "scheduler": "scheduler", "cache": "cache"}
+    workers = Workers(**{name: settings.pop(option) for option, name in names.items()})
+    workers.check()
+    return workers
 
 
 def _writable(folder: Path) -> None:

@@ -22,6 +22,7 @@ from fctoolbox.chance import (
     space_of,
     statistics_of,
 )
+from fctoolbox.chunks import Workers, in_chunks
 from fctoolbox.communities import Communities, detect_communities
 from fctoolbox.errors import InputError, check_whole, listed
 from fctoolbox.nulls.edges import DistanceBin, EdgeStatistics, correlation_by_distance
@@ -244,6 +245,7 @@ def analyse_origin(
     constant_units: Literal["drop", "error"] = "drop",
     rng: int | np.random.Generator | None = None,
     n_jobs: int = 1,
+    workers: Workers | None = None,
 ) -> OriginReport:
     """Ask whether units with similar input projections work together, and whether the modules of the one fit the other.
 
@@ -272,6 +274,8 @@ def analyse_origin(
         Same `rng`, same report. None draws a seed, which the report names.
     n_jobs : int
         Threads; the result does not depend on it.
+    workers : Workers, optional
+        In place of `n_jobs`, where nulls go to a dask cluster, or their finished chunks are not to be kept.
 
     Returns
     -------
@@ -289,6 +293,8 @@ def analyse_origin(
     """
     started = time.perf_counter()
     check_whole("n_nulls", n_nulls, 1)
+    workers = workers or Workers(n_jobs)
+    n_jobs = workers.n_jobs
     rng, seed = _seeded(rng)
     rng_similarity, rng_connectivity, *rng_nulls = rng.spawn(2 + len(NULLS))
 
@@ -317,7 +323,15 @@ def analyse_origin(
     tests: dict[str, list[NullTest]] = {"q": [], "r": [], "partial_r": []}
     for model in models:
         rng_null = rng_nulls[NULLS.index(model)]  # a null's draws do not depend on which others are asked for
-        values = null_statistics(model, question, n_nulls=n_nulls, rng=rng_null)
+        values = in_chunks(
+            null_statistics,
+            n=n_nulls,
+            chunk_size=100 if analysed.n_units <= 5000 else 20,
+            rng=rng_null,
+            what=f"{model} nulls",
+            arguments={"model": model, "question": question},
+            workers=workers,
+        )
         for name, column in zip(statistics_of(model, space), values.T, strict=True):
             tests[name].append(significance(observed[name], column, model=model))
 
@@ -366,7 +380,6 @@ def analyse_origin(
 def versions(report: OriginReport) -> dict[str, str]:
     """Versions of Python, fctoolbox, and the distributions that took part in this report."""
     names = ["fctoolbox", "numpy", "scipy", "numba", *report.system.provenance.packages]
-    names += ["brainsmash"] if any(test.model == "variogram" for test in report.induced.nulls) else []
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 

@@ -13,6 +13,7 @@ from jinja2 import TemplateNotFound
 
 import fctoolbox as fct
 from fctoolbox import cli, plugins
+from fctoolbox.chunks import Workers
 from fctoolbox.data import DataFile, fetch
 from fctoolbox.plugins import Installed, Source
 
@@ -157,6 +158,10 @@ def test_bad_own_files_leave_with_2_and_one_sentence(own_files, tmp_path, capsys
         (["run", "toy", "--null", "spinn", "--out", "o"], "no null named 'spinn'"),
         (["run", "toy"], "Missing option '--out'"),
         (["run", "toy", "--n-nulls", "0", "--out", "o"], "Invalid value for '--n-nulls'"),
+        (["run", "toy", "--jobs", "0", "--out", "o"], "n_jobs is 0; it must be the number of threads"),
+        (["run", "toy", "--backend", "desk", "--out", "o"], "Invalid value for '--backend'"),
+        (["run", "toy", "--backend", "dask", "--out", "o"], "needs the address of its scheduler"),
+        (["compare", "toy", "--scheduler", "tcp://n:1", "--out", "o"], "belongs with the backend 'dask'"),
         (["compare", "toy", "toy", "--out", "o"], "these repeat: toy"),
         (["compare", "toy", "-o", "seed=1", "--out", "o"], "SOURCE:KEY=VALUE"),
         (["compare", "toy", "-o", "tyo:seed=1", "--out", "o"], "'tyo' is not compared here. Did you mean 'toy'?"),
@@ -169,6 +174,14 @@ def test_bad_words(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call(*arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "cache"), [([], True), (["--no-cache"], False)])
+def test_workers_are_those_asked_for(words, cache, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(cli, "_analyse", lambda system, workers, **_: asked.append(workers) or 1 / 0)
+    assert call("run", "toy", "--jobs", "3", *words, "--out", tmp_path) == 1
+    assert asked == [Workers(n_jobs=3, cache=cache)]
 
 
 @pytest.mark.parametrize(

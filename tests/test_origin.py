@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 
 import fctoolbox as fct
-from fctoolbox import chance, origin
+from fctoolbox import origin
 from fctoolbox.nulls import euclidean_distances
 from fctoolbox.nulls.edges import EdgeStatistics
 from tests.conftest import make_system
@@ -268,10 +268,9 @@ def test_of_a_single_module_all_nulls_are_the_same(rng):
 
 def test_long_nulls_show_how_far_they_are(toy, monkeypatch):
     shown = []
-    monkeypatch.setattr(chance, "tqdm", lambda each, **settings: shown.append(settings) or each)
+    monkeypatch.setattr(origin, "in_chunks", lambda task, **how: shown.append(how["what"]) or in_chunks(task, **how))
     quick(toy, null=["permutation", "projection"])
-    progress = {"unit": "null", "delay": 2, "disable": None, "leave": False}
-    assert shown == [{"desc": f"{name} nulls", **progress} for name in ("permutation", "projection")]
+    assert shown == ["permutation nulls", "projection nulls"]
 
 
 def test_nothing_to_relate(rng):
