@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 import fctoolbox as fct
 from fctoolbox.chance import NULLS, Question, Space, null_statistics, statistics_of
@@ -72,22 +73,16 @@ SHORT = [
 ]
 FULL = [
     *(
-        Setting(layout, n_units, scale, fc_scale, connectivity)
-        for layout, n_units in (("sphere", 120), ("volume", 120), ("scattered", 60), ("scattered", 20), ("sphere", 400))
-        for scale, fc_scale, connectivity in (
-            (15, 25, "networks"),
-            (25, 25, "networks"),
-            (40, 40, "networks"),
-            (25, 25, "distance"),
-        )
-        if n_units < 400 or (connectivity == "networks" and scale == 25)
+        Setting(layout, n_units, scale, scale, connectivity)
+        for layout, n_units in (("sphere", 120), ("volume", 120), ("scattered", 60), ("scattered", 20))
+        for scale, connectivity in ((25, "networks"), (40, "networks"), (25, "distance"))
     ),
+    Setting("sphere", 400, 25, 25, "networks"),
     Setting("sphere", 120, 25, 25, "networks", partition="compact"),
     Setting("scattered", 60, 25, 25, "distance", partition="compact"),
     *(
-        Setting(layout, n_units, 25, 25, "networks", relation=relation)
+        Setting(layout, n_units, 25, 25, "networks", relation=0.5)
         for layout, n_units in (("sphere", 120), ("scattered", 60), ("scattered", 20))
-        for relation in (0.25, 0.5)
     ),
 ]
 
@@ -174,7 +169,7 @@ def table(settings: list[Setting], n_simulations: int, n_nulls: int, jobs: int) 
     with ProcessPoolExecutor(jobs) as pool:
         for setting in settings:
             tasks = [pool.submit(p_values, setting, seed, n_nulls) for seed in range(n_simulations)]
-            found = [task.result() for task in tasks]
+            found = [task.result() for task in tqdm(tasks, desc=str(setting), disable=None, leave=False)]
             for name, words in names.items():
                 cells = []
                 for model in NULLS:
@@ -192,12 +187,12 @@ def table(settings: list[Setting], n_simulations: int, n_nulls: int, jobs: int) 
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all settings, 200 simulations each")
+    parser.add_argument("--full", action="store_true", help="all settings, 100 simulations each")
     parser.add_argument("--simulations", type=int, help="of each setting")
-    parser.add_argument("--nulls", type=int, default=59, help="of each kind")
+    parser.add_argument("--nulls", type=int, default=39, help="of each kind")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    n_simulations = options.simulations or (200 if options.full else 20)
+    n_simulations = options.simulations or (100 if options.full else 20)
     started = time.perf_counter()
     print(
         f"Share of {n_simulations} simulations with p ≤ {ALPHA} ({options.nulls} nulls each), 95 % interval.\n",
