@@ -1,6 +1,5 @@
 """Long work in chunks: shared among threads or a cluster, and continued where it was interrupted."""
 
-import asyncio
 import hashlib
 import importlib.metadata
 import inspect
@@ -277,6 +276,8 @@ def _distributed() -> Any:
 
 @contextmanager
 def _connected(address: str) -> Iterator["Client"]:
+    import asyncio
+
     distributed = _distributed()
 
     async def identity() -> Mapping[str, Any]:

@@ -61,6 +61,10 @@ def ragged(values, *, n_nulls, rng):
     return shuffled(values, n_nulls=n_nulls - 1, rng=rng)
 
 
+def described(values, *, n_nulls, rng):
+    return np.tile([type(values) is np.ndarray, values.flags.forc], (n_nulls, 1))
+
+
 def silent(values, *, n_nulls, rng):
     pass
 

@@ -107,6 +107,13 @@ def test_several_arrays_come_back_as_several(keep_all):
     np.testing.assert_array_equal(labels, first[0])
 
 
+def test_arrays_arrive_as_they_would_elsewhere(tmp_path):
+    """Whether in this process or in another, so that sums are the same to the last bit."""
+    np.save(tmp_path / "values.npy", VALUES)
+    for values in (np.load(tmp_path / "values.npy", mmap_mode="r"), np.repeat(VALUES, 2)[::2]):
+        assert work(chunk_tasks.described, n=1, arguments={"values": values}).all()
+
+
 def test_a_generator_goes_on_from_call_to_call():
     rng = np.random.default_rng(7)
     first, second = work(rng=rng), work(rng=rng)
@@ -144,6 +151,7 @@ DIFFERENT = {
     "nothing in it": (), "point": Point(1, 2), "joined": ("ab", "c"), "joined otherwise": ("a", "bc"),
     "set": frozenset({1, 2}), "dict": {"a": 1}, "other key": {"b": 1}, "array": SQUARE, "flat": SQUARE.ravel(),
     "single precision": SQUARE.astype(np.float32), "big-endian": SQUARE.astype(">f8"),
+    "the same bytes": SQUARE.view(np.int64),
     "whole numbers": SQUARE.astype(int), "other shape": SQUARE.reshape(4, 3), "transposed": SQUARE.T,
     "columns first": np.asfortranarray(SQUARE), "rows exchanged": SQUARE[[1, 0, 2]],
     "one value": np.where(SQUARE == 11, 11.5, SQUARE), "strided": np.repeat(SQUARE, 2, axis=0)[::2],
@@ -151,7 +159,9 @@ DIFFERENT = {
     "strings": np.array(["a", "b"]), "objects": np.array(["a", "b"], dtype=object),
     "sparse": sparse.csr_array(SQUARE), "sparse columns": sparse.csc_array(SQUARE),
     "sparse, wider": sparse.csr_array((SQUARE[SQUARE > 0], np.nonzero(SQUARE)), shape=(3, 5)),
-    "sparse, other values": sparse.csr_array(SQUARE * 2), "sparse, elsewhere": sparse.csr_array(SQUARE[:, ::-1]),
+    "sparse, other values": sparse.csr_array(SQUARE * 2),
+    "sparse, here": sparse.csr_array(([1.0, 2.0], ([0, 1], [0, 1]))),
+    "sparse, elsewhere": sparse.csr_array(([1.0, 2.0], ([0, 1], [1, 0]))),
     "settings": Settings(1.0, ("a",)), "wider": Settings(2.0, ("a",)), "others": OtherSettings(1.0, ("a",)),
     "low rank": LowRankNull(np.arange(3.0), 1.0), "other rank": LowRankNull(np.arange(3.0), 2.0),
     "function": chunk_tasks.shuffled, "other function": chunk_tasks.noted, "type": np.dtype("f8"),
@@ -284,7 +294,11 @@ def _another(path):
     np.savez(path, nothing=np.zeros(3), pickled=np.array([{}], dtype=object))
 
 
-@pytest.mark.parametrize("damage", [_truncated, _flipped, _emptied, _another])
+def _shortened(path):
+    np.savez(path, array=np.zeros((3, 5)))
+
+
+@pytest.mark.parametrize("damage", [_truncated, _flipped, _emptied, _another, _shortened])
 def test_a_damaged_chunk_is_computed_again(damage, keep_all, log):
     whole, _ = noted(log)
     damage(kept()[3])
