@@ -23,7 +23,7 @@ In shapes, `n_units`, `n_inputs` and `n_times` mean the same everywhere. All err
 [`InputError`](#inputerror).
 """
 _GROUPS = {
-    "The analysis": ("load", "analyse_origin", "OriginReport"),
+    "The analysis": ("load", "analyse_origin", "OriginReport", "chunks.Workers"),
     "What a plugin hands over": (
         "RecurrentSystem", "InputProjection", "FactoredMatrix", "RecurrentActivity", "Geometry", "Surface",
         "LabelVolume", "Provenance", "FileRecord",
