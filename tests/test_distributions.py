@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDERS = [".", "atlases", "plugins/allen", "plugins/ctrnn", "plugins/hcp"]
-CALLED = {"nrrd": "pynrrd"}  # imported under another name than that of the distribution
+CALLED = {"sklearn": "scikit_learn", "nrrd": "pynrrd"}  # imported under another name than that of the distribution
 
 
 def project(folder):
