@@ -20,7 +20,7 @@ from fctoolbox import (
 )
 from fctoolbox._louvain import scan_pass
 from fctoolbox.communities import _louvain, _Modules
-from fctoolbox.quality import quality_of
+from fctoolbox.quality import Quality, quality_of
 from tests.partitions import planted, set_partitions, signed
 
 with warnings.catch_warnings():
@@ -180,7 +180,12 @@ def test_what_modules_are_to_each_other_is_the_same_from_rows_and_from_the_table
         member = np.eye(9)[labels]
         expected = member.T @ (pairs - (quality.vectors * quality.values) @ quality.vectors.T) @ member
         np.testing.assert_allclose(from_rows._coarse().matrix, expected, atol=1e-15)
-        np.testing.assert_allclose(from_table._coarse().matrix, expected, atol=1e-15)
+        coarse = from_table._coarse()
+        np.testing.assert_allclose(coarse.matrix, expected, atol=1e-15)
+        # Between them, Q differs as it does between units.
+        one, other = rng.integers(0, 4, (2, 9))
+        apart = np.diff(quality.of(np.array([one[labels], other[labels]])))
+        np.testing.assert_allclose(np.diff(coarse.of(np.array([one, other]))), apart, atol=1e-14)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 3])
@@ -244,6 +249,29 @@ def test_planted_communities_are_found_by_every_restart():
     assert (found.restart_q >= modularity(matrix, labels) - 1e-9).all()
 
 
+def test_refinement_is_part_of_each_restart(monkeypatch):
+    matrix, _ = planted((20,) * 40, 0, inside=0.8, outside=-0.02, noise=0.5)
+    refined = detect_communities(matrix, n_restarts=4, n_kicks=0, rng=0).restart_q
+    monkeypatch.setattr(_Modules, "refine", lambda self, rng: False)
+    assert (refined > detect_communities(matrix, n_restarts=4, n_kicks=0, rng=0).restart_q + 1e-4).all()
+
+
+def test_kicks_are_of_two_kinds():
+    labels = np.repeat(np.arange(6), 300)
+    few, all_over = [], 0
+    for seed in range(60):
+        kicked = communities._disturbed(labels, np.random.default_rng(seed)).reshape(6, 300)
+        whole = [(module == module[0]).all() and (kicked == module[0]).sum() == 300 for module in kicked]
+        if any(whole):
+            few.append(6 - sum(whole))
+        else:
+            all_over += 1
+            assert np.bincount(kicked[0]).max() > 120, "half of them at most are dealt out"
+    assert set(few) == {1, 2, 3}
+    assert 15 < all_over < 45
+    np.testing.assert_array_equal(labels, np.repeat(np.arange(6), 300))
+
+
 def test_kicks_only_help():
     matrix = signed(150, 2)
     without = detect_communities(matrix, n_restarts=8, n_kicks=0, rng=0)
@@ -284,17 +312,17 @@ def test_units_without_weights_stand_alone(objective):
     assert detect_communities(1 - np.eye(6), resolution=0, n_restarts=2, rng=0).n == 1
 
 
-def test_equal_restarts_give_the_first_of_them():
+def test_equal_restarts_give_the_first_of_them(monkeypatch):
     matrix = np.kron(np.eye(2), 1 - np.eye(4))
     runs = [communities._Run(np.repeat(order, 4), 0.5, True, 1, 1) for order in ([1, 0], [0, 1])]
     best = communities._best(quality_of(matrix), runs, 1)
     assert best.labels.tolist() == [0] * 4 + [1] * 4
-    # The second is better by less than rounding.
-    matrix = signed(30, 0)
-    one, other = (detect_communities(matrix, n_restarts=1, n_kicks=0, rng=seed) for seed in (0, 3))
-    runs = [communities._Run(each.labels, each.q, True, 1, 1) for each in (one, other, one)]
-    best = communities._best(quality_of(matrix), runs, 1)
-    assert best.q == max(one.q, other.q)
+    runs.append(communities._Run(np.arange(8), 0.4, True, 1, 1))
+    for second, expected in ((0.5 + 1e-13, 0), (0.5 + 1e-9, 1)):  # better by rounding, and by more
+        monkeypatch.setattr(Quality, "of", lambda self, partitions, n_jobs, q=second: np.array([0.5, q, 0.4]))
+        best = communities._best(quality_of(matrix), runs[::2] + runs[1:2], 1)
+        np.testing.assert_array_equal(best.labels, best.restart_labels[expected])
+        assert best.q == best.restart_q[expected]
 
 
 def test_progress_counts_passes_and_moves(capsys):
@@ -382,4 +410,7 @@ def test_without_a_folder_for_compiled_code():
 
 def test_a_search_that_is_cut_short_says_so(monkeypatch):
     monkeypatch.setattr(communities, "_MAX_ROUNDS", 0)
+    assert not detect_communities(signed(10, 0), n_restarts=2, rng=0).converged
+    monkeypatch.undo()
+    monkeypatch.setattr(_Modules, "settle", lambda self, rng: False)  # nothing merges, but units would have moved
     assert not detect_communities(signed(10, 0), n_restarts=2, rng=0).converged
