@@ -1,4 +1,4 @@
-"""The compiled loops behind regrow: cells grown over a graph, sizes made exact, boundaries brought to a length.
+"""The compiled loops behind regrow: a graph split into cells of exact sizes, boundaries brought to a length.
 
 A graph is ``indptr, indices`` (those of a csr array, symmetric). A *cell* is one contiguous piece of a module; the
 first `n_large` cells grow and exchange units, the others (crumbs) are placed once and stay. Everything works on
@@ -261,7 +261,7 @@ def _borders(indptr, indices, module, label, units, cell, other_cell):  # type: 
             beside = label[indices[k]]
             if beside == own:
                 continue
-            inner = beside == cell or beside == other_cell
+            inner = beside in (cell, other_cell)
             weight = 1 if inner else 2  # inner edges are met twice
             if module[beside] != module[own]:
                 between += weight
@@ -585,7 +585,7 @@ def grow_once(graph, cells, members, starts, target, roughness, work, n_attempts
     left as it has grown.
     """
     indptr, indices, lengths = graph
-    n_large, module, size, _ = cells
+    n_large, module = cells[0], cells[1]
     n = len(indptr) - 1
     label = np.full(n, -1, dtype=np.int32)
     _place_crumbs(indptr, indices, cells, members, starts, label, rng)

@@ -20,7 +20,7 @@ _MOST_CRUMBS = 0.2  # of the units
 _GOOD = 0.02  # relative deviation in boundary (and pieces) with which a null is not grown anew
 _PER_PIECE = 0.2  # what relative deviation in pieces counts, against one in boundary
 _TELL = 0.05
-_ROUGH = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # standard deviations of the log of the distances
+_ROUGH = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # standard deviations of the log of the distances
 _WORK = 12  # times that the average unit is split off anew
 
 Graph = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]
@@ -37,13 +37,13 @@ def regrow(
 ) -> NDArray[Any]:
     """Random partitions whose modules have the sizes, pieces and boundary length of the given ones.
 
-    For each null, every contiguous piece of every module gets a random seed and grows from it over the neighbour
-    graph. The cells are those of a Voronoi diagram in which each seed has a head start, adjusted until all have
-    about their size; then units are handed over between adjacent cells until the sizes are exact. Distances are
-    stretched at random beforehand (by patches and by units, as in first-passage percolation), just so much that the
-    boundary grows as long as the original's on average; cells of an original that is smoother than random cells are
-    grown again from their centres. At last units are exchanged between adjacent cells, none of which breaks up,
-    until the boundary is that of the original.
+    The graph is split in two between two random seeds that grow against each other (units are ranked by how much
+    nearer they are to the first, and cut where the sizes are right, which leaves both parts contiguous), and each part
+    again, until there is one part for each contiguous piece of each module. Then pairs of adjacent parts are joined
+    and split anew, as long as that brings the boundary nearer to the original's or parts two pieces of a module that
+    touch; at last single units are exchanged between adjacent parts, none of which breaks up, until the boundary is
+    as long as the original's. Distances are stretched at random for each null (by patches and by units, as in
+    first-passage percolation), just so much that the boundary of partitions grows about as long as the original's.
 
     What is kept: the size of each module, always. The boundary length (the number of edges of the graph between
     modules, see `boundary_length`) and the number and sizes of the pieces (see `n_pieces`), as far as random places
@@ -82,9 +82,8 @@ def regrow(
 
     References
     ----------
-    Aurenhammer et al. 1998, Algorithmica 20:61 (Voronoi cells of given sizes); Hammersley & Welsh 1965
-    (first-passage percolation). Region growing as a null for partitions of the cortex: Gordon et al. 2016,
-    Cerebral Cortex 26:288, who rotate; no rotation is needed here, so that any graph will do.
+    DeFord, Duchin & Solomon 2021, Harvard Data Science Review 3(1) (joining and splitting adjacent parts of equal
+    size); Hammersley & Welsh 1965 (first-passage percolation).
     """
     labels = np.asarray(labels)
     graph = _checked(labels, neighbours)
@@ -178,8 +177,10 @@ class _Task:
 
     def fit(self, rng: np.random.Generator, n_jobs: int) -> None:
         """How rough distances have to be for the boundary to grow as long as the original's."""
-        grown = self._grown(rng, n_jobs, 0.0)
-        for roughness in _ROUGH:
+        # The least breaks ties, which are many where all neighbours are equally far: cells become rounder.
+        self.roughness = _ROUGH[0]
+        grown = self._grown(rng, n_jobs, self.roughness)
+        for roughness in _ROUGH[1:]:
             if grown >= self.target:
                 return
             before, grown = grown, self._grown(rng, n_jobs, roughness)
