@@ -177,7 +177,7 @@ def test_labels_without_any_contiguity_keep_their_sizes(ball):
     graph, _, _ = ball
     labels = np.random.default_rng(0).integers(0, 6, 400)
     with pytest.warns(UserWarning, match="could not be matched"):
-        nulls = regrow(labels, neighbours=graph, n_nulls=5, rng=0)
+        nulls = regrow(labels, neighbours=graph, n_nulls=2, rng=0)
     check(labels, graph, nulls, n_close=0)
 
 
