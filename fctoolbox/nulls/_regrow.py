@@ -1,4 +1,4 @@
-"""The compiled loops behind regrow: cells grown over a graph, sizes made exact, boundaries brought to a length.
+"""The compiled loops behind regrow: a graph split into cells of exact sizes, boundaries brought to a length.
 
 A graph is ``indptr, indices`` (those of a csr array, symmetric). A *cell* is one contiguous piece of a module; the
 first `n_large` cells grow and exchange units, the others (crumbs) are placed once and stay. Everything works on
@@ -12,6 +12,13 @@ from fctoolbox._louvain import _compiled
 _CROWDED = 64  # cells up to this size are searched whole before a unit is kept in them
 _PARTNERS = 40  # units tried for the second half of an exchange
 _BLOBS = 30  # places tried for a crumb
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def _longer(values, length):  # type: ignore[no-untyped-def]
+    longer = np.empty(length, dtype=values.dtype)
+    longer[: len(values)] = values
+    return longer
 
 
 @_compiled()  # type: ignore[no-untyped-call]
@@ -45,10 +52,10 @@ def _spread(graph, seeds, region, inside, passable, owner, distance):  # type: i
             if key > distance[unit]:
                 continue
             if used + indptr[unit + 1] - indptr[unit] > len(following):
-                more = np.empty(len(following) + indptr[unit + 1] - indptr[unit], dtype=np.int32)
-                following = np.concatenate((following, more))
-                entry_unit = np.concatenate((entry_unit, more))
-                entry_key = np.concatenate((entry_key, np.empty(len(more))))
+                n_entries = 2 * used + indptr[unit + 1] - indptr[unit]
+                following = _longer(following, n_entries)
+                entry_unit = _longer(entry_unit, n_entries)
+                entry_key = _longer(entry_key, n_entries)
             for k in range(indptr[unit], indptr[unit + 1]):
                 other = indices[k]
                 reached = key + lengths[k]
@@ -68,16 +75,19 @@ def _spread(graph, seeds, region, inside, passable, owner, distance):  # type: i
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _rough_lengths(indptr, indices, lengths, roughness, n_patches, rng):  # type: ignore[no-untyped-def]
-    """Edge lengths times ``exp(roughness · z)``: z is part noise of each unit, part that of a patch around it."""
+def roughened(indptr, indices, lengths, roughness, n_patches, rng):  # type: ignore[no-untyped-def]
+    """The graph with lengths times ``exp(roughness · z)``: z is noise of each unit, and of a patch around it.
+
+    Returned with the width and number of the queue's buckets, as `split` and `recombine` take it.
+    """
     n = len(indptr) - 1
     seeds = np.empty(n_patches, dtype=np.int64)
     for p in range(n_patches):
         seeds[p] = int(rng.random() * n)
     patch, everywhere = np.full(n, -1, dtype=np.int32), np.zeros(n, dtype=np.int32)
     width, n_buckets = _buckets(lengths)
-    whole = (indptr, indices, lengths, width, n_buckets)
-    _spread(whole, seeds, everywhere, 0, np.ones(n, dtype=np.bool_), patch, np.empty(n))
+    smooth = (indptr, indices, lengths, width, n_buckets)
+    _spread(smooth, seeds, everywhere, 0, np.ones(n, dtype=np.bool_), patch, np.empty(n))
     of_patch = np.empty(n_patches)
     for p in range(n_patches):
         of_patch[p] = rng.standard_normal()
@@ -90,7 +100,8 @@ def _rough_lengths(indptr, indices, lengths, roughness, n_patches, rng):  # type
     for i in range(n):
         for k in range(indptr[i], indptr[i + 1]):
             rough[k] = lengths[k] * np.exp((z[i] + z[indices[k]]) / 2)
-    return rough
+    width, n_buckets = _buckets(rough)
+    return indptr, indices, rough, width, n_buckets
 
 
 @_compiled()  # type: ignore[no-untyped-call]
@@ -102,14 +113,7 @@ def _buckets(lengths):  # type: ignore[no-untyped-def]
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _shuffled(values, rng):  # type: ignore[no-untyped-def]
-    for i in range(len(values) - 1, 0, -1):
-        j = int(rng.random() * (i + 1))
-        values[i], values[j] = values[j], values[i]
-
-
-@_compiled()  # type: ignore[no-untyped-call]
-def _place_crumbs(indptr, indices, cells, members, starts, label, rng):  # type: ignore[no-untyped-def]
+def place_crumbs(indptr, indices, cells, members, starts, label, rng):  # type: ignore[no-untyped-def]
     """Put each crumb somewhere in its piece of the graph, as a compact blob that touches none of its module."""
     n_large, module, size, piece = cells
     n = len(label)
@@ -176,7 +180,44 @@ def _is_whole(indptr, indices, units, size, region, inside, passable, seen, queu
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _split(graph, units, n_first, region, inside, fresh, passable, farthest, room, rng):  # type: ignore[no-untyped-def]
+def _smallest(values, k):  # type: ignore[no-untyped-def]
+    """The k-th smallest value, k from 0 (Hoare's selection; np.partition takes seconds to compile)."""
+    values = values.copy()
+    low, high = 0, len(values) - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    return values[k]
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def _units_of(label, cell, count):  # type: ignore[no-untyped-def]
+    units = np.empty(count, dtype=np.int64)
+    found = 0
+    for i in range(len(label)):
+        if label[i] == cell:
+            units[found] = i
+            found += 1
+    return units
+
+
+@_compiled()  # type: ignore[no-untyped-call]
+def split(graph, units, n_first, region, inside, fresh, passable, farthest, room, rng):  # type: ignore[no-untyped-def]
     """Split a region in two contiguous parts, the first with `n_first` units; the second becomes region `fresh`.
 
     Two seeds grow against each other: units are ranked by how much nearer they are to the first. Shortest paths to
@@ -198,8 +239,10 @@ def _split(graph, units, n_first, region, inside, fresh, passable, farthest, roo
         unit = units[i]
         both = np.isfinite(near[unit]) and np.isfinite(far[unit])
         lead[i] = near[unit] - far[unit] + 1e-9 * near[unit] if both else np.inf
-    edge = np.partition(lead, n_first - 1)[n_first - 1]
-    left = n_first - np.count_nonzero(lead < edge)
+    edge = _smallest(lead, n_first - 1)
+    left = n_first
+    for value in lead:
+        left -= value < edge
     for i in range(len(units)):
         if lead[i] == edge:
             left -= 1
@@ -208,47 +251,6 @@ def _split(graph, units, n_first, region, inside, fresh, passable, farthest, roo
     indptr, indices = graph[0], graph[1]
     one = _is_whole(indptr, indices, units, n_first, region, inside, passable, seen, queue)
     return one and _is_whole(indptr, indices, units, len(units) - n_first, region, fresh, passable, seen, queue)
-
-
-@_compiled()  # type: ignore[no-untyped-call]
-def _divide(graph, cells, label, passable, room, rng):  # type: ignore[no-untyped-def]
-    """Large cells of the right sizes: each piece of the graph is split in two until each part is one cell."""
-    n_large, _, size, piece = cells
-    n = len(label)
-    region = label.copy()
-    order = np.arange(n_large)
-    _shuffled(order, rng)
-    order = order[np.argsort(piece[order], kind="mergesort")]
-    # Regions are named by the place in `order` of their first cell.
-    stack = np.empty((n_large + 1, 2), dtype=np.int64)
-    filled, start = 0, 0
-    first = np.full(piece.max() + 1, -1, dtype=np.int64)
-    for i in range(n_large):
-        if first[piece[order[i]]] < 0:
-            first[piece[order[i]]] = i
-        if i + 1 == n_large or piece[order[i + 1]] != piece[order[i]]:
-            stack[filled, 0], stack[filled, 1] = start, i + 1
-            filled += 1
-            start = i + 1
-    for i in range(n):
-        region[i] = -1 if passable[i] else first[label[i]]
-    while filled > 0:
-        filled -= 1
-        low, high = stack[filled]
-        units = np.flatnonzero(region == low)
-        if high - low == 1:
-            for unit in units:
-                label[unit] = order[low]
-            continue
-        middle = (low + high) // 2
-        n_first = size[order[low:middle]].sum()
-        for attempt in range(8):
-            if _split(graph, units, n_first, region, low, middle, passable, attempt < 4, room, rng) or attempt == 7:
-                break
-            region[units] = low
-        stack[filled] = low, middle
-        stack[filled + 1] = middle, high
-        filled += 2
 
 
 @_compiled()  # type: ignore[no-untyped-call]
@@ -261,7 +263,7 @@ def _borders(indptr, indices, module, label, units, cell, other_cell):  # type: 
             beside = label[indices[k]]
             if beside == own:
                 continue
-            inner = beside == cell or beside == other_cell
+            inner = beside in (cell, other_cell)
             weight = 1 if inner else 2  # inner edges are met twice
             if module[beside] != module[own]:
                 between += weight
@@ -271,7 +273,7 @@ def _borders(indptr, indices, module, label, units, cell, other_cell):  # type: 
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _recombine(graph, rough, cells, label, passable, room, length, touching, target, work, rng):  # type: ignore[no-untyped-def]
+def recombine(graph, rough, cells, label, passable, room, length, touching, target, work, rng):  # type: ignore[no-untyped-def]
     """Join two adjacent cells and split them anew, again and again, where that brings the boundary nearer its target.
 
     Recombination (DeFord, Duchin & Solomon 2021), with parts of exactly the same sizes. Edges between two pieces of
@@ -279,14 +281,14 @@ def _recombine(graph, rough, cells, label, passable, room, length, touching, tar
     units to be split in all.
     """
     indptr, indices = graph[0], graph[1]
-    n_large, module, size, _ = cells
+    n_large, module, size = cells[0], cells[1], cells[2]
     for _ in range(4 * len(label)):
         aim = 0 if target < 0 else abs(length - target)
         if work <= 0 or (touching == 0 and aim <= 0.01 * target) or (touching == 0 and target < 0):
             break
         # A unit of a random cell, and a neighbour of it in another.
         cell = int(rng.random() * n_large)
-        own = np.flatnonzero(label == cell)
+        own = _units_of(label, cell, size[cell])
         other_cell = -1
         for _ in range(200):
             unit = own[int(rng.random() * len(own))]
@@ -297,21 +299,25 @@ def _recombine(graph, rough, cells, label, passable, room, length, touching, tar
         work -= len(own)
         if other_cell < 0:
             continue
-        theirs = np.flatnonzero(label == other_cell)
-        units = np.concatenate((own, theirs))
+        theirs = _units_of(label, other_cell, size[other_cell])
+        units = np.empty(len(own) + len(theirs), dtype=np.int64)
+        units[: len(own)], units[len(own) :] = own, theirs
         work -= len(theirs)
         before, before_touching = _borders(indptr, indices, module, label, units, cell, other_cell)
-        label[theirs] = cell
+        for unit in theirs:
+            label[unit] = cell
         farthest = rng.random() < 0.5
-        whole = _split(rough, units, size[cell], label, cell, other_cell, passable, farthest, room, rng)
+        whole = split(rough, units, size[cell], label, cell, other_cell, passable, farthest, room, rng)
         after, after_touching = _borders(indptr, indices, module, label, units, cell, other_cell)
         would = 0 if target < 0 else abs(length + after - before - target)
         if whole and would + 3 * (after_touching - before_touching) <= aim:
             length += after - before
             touching += after_touching - before_touching
         else:
-            label[own] = cell
-            label[theirs] = other_cell
+            for unit in own:
+                label[unit] = cell
+            for unit in theirs:
+                label[unit] = other_cell
     return length
 
 
@@ -325,12 +331,13 @@ def _touching(indptr, indices, module, label, unit):  # type: ignore[no-untyped-
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _swap_crumbs(indptr, indices, cells, label, rng):  # type: ignore[no-untyped-def]
-    """Crumbs that touch their own module change places with others of their size, where that helps."""
+def swap_crumbs(indptr, indices, cells, label, order, starts, rng):  # type: ignore[no-untyped-def]
+    """Crumbs that touch their own module change places with others of their size, where that helps.
+
+    Cell c has the units ``order[starts[c] : starts[c + 1]]``.
+    """
     n_large, module, size, piece = cells
     n_cells = len(size)
-    order = np.argsort(label, kind="mergesort")
-    starts = np.searchsorted(label[order], np.arange(n_cells + 1))
     for one in range(n_large, n_cells):
         ours = order[starts[one] : starts[one + 1]]
         touching = 0
@@ -483,7 +490,7 @@ def _hand_over(indptr, indices, n_large, label, count, unit, cell, border, place
 
 
 @_compiled()  # type: ignore[no-untyped-call]
-def _exchange(graph, cells, label, count, marks, length, target, n_attempts, n_more, rng):  # type: ignore[no-untyped-def]
+def exchange(graph, cells, label, length, target, n_attempts, n_more, rng):  # type: ignore[no-untyped-def]
     """Exchanges of units between adjacent cells that keep sizes and pieces, until the boundary has its length.
 
     An exchange is taken if it brings the length no farther from the target than it is, or than half a per cent.
@@ -491,6 +498,11 @@ def _exchange(graph, cells, label, count, marks, length, target, n_attempts, n_m
     indptr, indices, _ = graph
     n_large, module = cells[0], cells[1]
     n = len(label)
+    count = np.zeros(len(module), dtype=np.int64)
+    for i in range(n):
+        count[label[i]] += 1
+    mark, queue = np.zeros(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    marks = (mark, np.empty(n, dtype=np.int64), queue, np.zeros(1, dtype=np.int64))
     border, place = np.empty(n, dtype=np.int64), np.full(n, -1, dtype=np.int64)
     n_border = 0
     for i in range(n):
@@ -575,48 +587,3 @@ def pieces(indptr, indices, module, piece):  # type: ignore[no-untyped-def]
             looked += 1
         found += 1
     return found
-
-
-@_compiled()  # type: ignore[no-untyped-call]
-def grow_once(graph, cells, members, starts, target, roughness, work, n_attempts, n_more, rng):  # type: ignore[no-untyped-def]
-    """One partition: (n_units,) modules, their boundary length, and the number of their pieces.
-
-    `members[starts[p] : starts[p + 1]]` are the units of piece p of the graph. With `n_attempts` 0 the boundary is
-    left as it has grown.
-    """
-    indptr, indices, lengths = graph
-    n_large, module, size, _ = cells
-    n = len(indptr) - 1
-    label = np.full(n, -1, dtype=np.int32)
-    _place_crumbs(indptr, indices, cells, members, starts, label, rng)
-    passable = label >= 0
-    for p in range(len(starts) - 1):  # _divide wants to know the piece of the graph
-        for i in range(starts[p], starts[p + 1]):
-            if not passable[members[i]]:
-                label[members[i]] = p
-    room = (
-        np.empty(n), np.empty(n), np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int32),
-    )  # fmt: skip
-    if roughness > 0:
-        lengths = _rough_lengths(indptr, indices, lengths, roughness, min(n, 8 * n_large + 8), rng)
-    width, n_buckets = _buckets(lengths)
-    rough = (indptr, indices, lengths, width, n_buckets)
-    _divide(rough, cells, label, passable, room, rng)
-    _swap_crumbs(indptr, indices, cells, label, rng)
-    of_unit = module[label]
-    length = boundary(indptr, indices, of_unit)
-    touching = boundary(indptr, indices, label) - length
-    aim = target if n_attempts > 0 else -1
-    _recombine(graph, rough, cells, label, passable, room, length, touching, aim, work, rng)
-    _swap_crumbs(indptr, indices, cells, label, rng)
-    of_unit = module[label]
-    length = boundary(indptr, indices, of_unit)
-    if n_attempts > 0:
-        count = np.bincount(label)
-        marks = (
-            np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64),
-            np.zeros(1, dtype=np.int64),
-        )  # fmt: skip
-        length = _exchange(graph, cells, label, count, marks, length, target, n_attempts, n_more, rng)
-        of_unit = module[label]
-    return of_unit, length, pieces(indptr, indices, of_unit, label)

@@ -174,7 +174,7 @@ def smooth_fields_on_mesh(
     _, mesh = sparse.csgraph.connected_components(stiffness, directed=False)
     variance = np.bincount(mesh, weights=(probes**2).mean(axis=0) * mass) / np.bincount(mesh, weights=mass)
     fields = drawn(n_fields)
-    return fields / np.sqrt(variance[mesh])
+    return np.asarray(fields / np.sqrt(variance[mesh]))
 
 
 def _root(distances: Floats, length_scale: float, kernel: Kernel) -> tuple[NDArray[np.float64], float]:
@@ -208,7 +208,8 @@ def _root(distances: Floats, length_scale: float, kernel: Kernel) -> tuple[NDArr
 
 
 def _check_length(length_scale: Any) -> None:
-    if not (np.isscalar(length_scale) and np.isreal(length_scale) and np.isfinite(length_scale) and length_scale > 0):
+    number = isinstance(length_scale, int | float | np.number) and not isinstance(length_scale, bool)
+    if not (number and np.isfinite(length_scale) and length_scale > 0):
         raise InputError(f"length_scale is {length_scale!r}; it must be a positive number of mm")
 
 
@@ -221,7 +222,8 @@ def _finite_elements(surface: Surface) -> tuple[NDArray[np.float64], sparse.csr_
     twice_area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
     if len(flat := np.flatnonzero(twice_area == 0)):
         raise InputError(f"face {flat[0]} of the mesh (counted from 0) has no area")
-    mass = np.bincount(surface.faces.ravel(), weights=np.repeat(twice_area / 6, 3), minlength=n_vertices)
+    thirds = np.repeat(twice_area / 6, 3)
+    mass = np.bincount(surface.faces.ravel(), weights=thirds, minlength=n_vertices).astype(np.float64)
     if len(loose := np.flatnonzero(mass == 0)):
         raise InputError(f"vertex {loose[0]} of the mesh (counted from 0) belongs to no face")
     products = np.einsum("fak,fbk->fab", sides, sides) / (2 * twice_area)[:, None, None]

@@ -88,7 +88,7 @@ def mesh_graph(surface: Surface, n_units: int, *, hemispheres: Sequence[str] | N
     unit_of_vertex = np.asarray(surface.unit_of_vertex, dtype=np.intp)
     centres = _centres(np.asarray(surface.vertices, dtype=np.float64), unit_of_vertex, n_units, "vertex")
     edges = np.concatenate([surface.faces[:, [0, 1]], surface.faces[:, [1, 2]], surface.faces[:, [2, 0]]])
-    joined = _joined(*unit_of_vertex[edges].T, centres)
+    joined = _joined(unit_of_vertex[edges[:, 0]], unit_of_vertex[edges[:, 1]], centres)
     if hemispheres is not None:
         groups = _groups(hemispheres, n_units)
     elif surface.hemispheres is not None:
@@ -206,12 +206,12 @@ def nearest_graph_of_positions(
     """
     from scipy.spatial import cKDTree
 
-    positions = np.asarray(positions, dtype=np.float64)
-    if positions.ndim != 2:
-        raise InputError(f"positions have shape {positions.shape}; they need (n_units, n_dimensions)")
-    check_finite(positions, "positions")
+    points: NDArray[np.float64] = np.asarray(positions, dtype=np.float64)
+    if points.ndim != 2:
+        raise InputError(f"positions have shape {points.shape}; they need (n_units, n_dimensions)")
+    check_finite(points, "positions")
     check_whole("k", k, 1)
-    groups = _groups(hemispheres, len(positions))
+    groups = _groups(hemispheres, len(points))
     ends, lengths = [], []
     for group in range(groups.max() + 1):
         members = np.flatnonzero(groups == group)
@@ -219,12 +219,12 @@ def nearest_graph_of_positions(
         if not near:
             continue
         # One more than asked for: a unit finds itself, though not always first if another lies at its place.
-        length, found = cKDTree(positions[members]).query(positions[members], near + 1)
+        length, found = cKDTree(points[members]).query(points[members], near + 1)
         own = found == np.arange(len(members))[:, None]
         own[~own.any(axis=1), -1] = True
         ends.append(np.stack([np.repeat(members, near), members[found[~own]]]))
         lengths.append(length[~own])
-    return _linked(_graph(len(positions), ends, lengths), _nearest_of(positions), groups)
+    return _linked(_graph(len(points), ends, lengths), _nearest_of(points), groups)
 
 
 def pieces_of(graph: sparse.csr_array) -> NDArray[np.intp]:

@@ -1,5 +1,6 @@
 """The null that keeps modules contiguous: pieces of the same sizes, grown again elsewhere."""
 
+import itertools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from fctoolbox.errors import InputError, check_whole, listed
 from fctoolbox.nulls.graph import pieces_of
 from fctoolbox.quality import in_threads, n_threads
 from fctoolbox.randomness import generator
-from fctoolbox.system import SYMMETRY_TOLERANCE
+from fctoolbox.system import SYMMETRY_TOLERANCE, Integers
 
 _CRUMB = 1 / 500  # of the units: smaller pieces are put in place as they are
 _MOST_LARGE = 64
@@ -20,7 +21,8 @@ _MOST_CRUMBS = 0.2  # of the units
 _GOOD = 0.02  # relative deviation in boundary (and pieces) with which a null is not grown anew
 _PER_PIECE = 0.2  # what relative deviation in pieces counts, against one in boundary
 _TELL = 0.05
-_ROUGH = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # standard deviations of the log of the distances
+_ROUGH = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # standard deviations of the log of the distances
+_SPLITS = 8  # attempts to leave both parts contiguous
 _WORK = 12  # times that the average unit is split off anew
 
 Graph = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]
@@ -37,13 +39,13 @@ def regrow(
 ) -> NDArray[Any]:
     """Random partitions whose modules have the sizes, pieces and boundary length of the given ones.
 
-    For each null, every contiguous piece of every module gets a random seed and grows from it over the neighbour
-    graph. The cells are those of a Voronoi diagram in which each seed has a head start, adjusted until all have
-    about their size; then units are handed over between adjacent cells until the sizes are exact. Distances are
-    stretched at random beforehand (by patches and by units, as in first-passage percolation), just so much that the
-    boundary grows as long as the original's on average; cells of an original that is smoother than random cells are
-    grown again from their centres. At last units are exchanged between adjacent cells, none of which breaks up,
-    until the boundary is that of the original.
+    The graph is split in two between two random seeds that grow against each other (units are ranked by how much
+    nearer they are to the first, and cut where the sizes are right, which leaves both parts contiguous), and each part
+    again, until there is one part for each contiguous piece of each module. Then pairs of adjacent parts are joined
+    and split anew, as long as that brings the boundary nearer to the original's or parts two pieces of a module that
+    touch; at last single units are exchanged between adjacent parts, none of which breaks up, until the boundary is
+    as long as the original's. Distances are stretched at random for each null (by patches and by units, as in
+    first-passage percolation), just so much that the boundary of partitions grows about as long as the original's.
 
     What is kept: the size of each module, always. The boundary length (the number of edges of the graph between
     modules, see `boundary_length`) and the number and sizes of the pieces (see `n_pieces`), as far as random places
@@ -82,9 +84,8 @@ def regrow(
 
     References
     ----------
-    Aurenhammer et al. 1998, Algorithmica 20:61 (Voronoi cells of given sizes); Hammersley & Welsh 1965
-    (first-passage percolation). Region growing as a null for partitions of the cortex: Gordon et al. 2016,
-    Cerebral Cortex 26:288, who rotate; no rotation is needed here, so that any graph will do.
+    DeFord, Duchin & Solomon 2021, Harvard Data Science Review 3(1) (joining and splitting adjacent parts of equal
+    size); Hammersley & Welsh 1965 (first-passage percolation).
     """
     labels = np.asarray(labels)
     graph = _checked(labels, neighbours)
@@ -172,14 +173,21 @@ class _Task:
     roughness: float = 0.0
 
     @property
+    def has_crumbs(self) -> bool:
+        """Whether some pieces are too small to be grown."""
+        return self.cells[0] < len(self.cells[1])
+
+    @property
     def n_units(self) -> int:
         """How many units are to be dealt out."""
         return len(self.members)
 
     def fit(self, rng: np.random.Generator, n_jobs: int) -> None:
         """How rough distances have to be for the boundary to grow as long as the original's."""
-        grown = self._grown(rng, n_jobs, 0.0)
-        for roughness in _ROUGH:
+        # The least breaks ties, which are many where all neighbours are equally far: cells become rounder.
+        self.roughness = _ROUGH[0]
+        grown = self._grown(rng, n_jobs, self.roughness)
+        for roughness in _ROUGH[1:]:
             if grown >= self.target:
                 return
             before, grown = grown, self._grown(rng, n_jobs, roughness)
@@ -195,7 +203,7 @@ class _Task:
         n_pilots = int(np.clip(20_000 / self.n_units, 6, 100))
         return float(np.mean(list(in_threads(length, rng.spawn(n_pilots), n_jobs, "regrow: pilots"))))
 
-    def null(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], float]:
+    def null(self, rng: np.random.Generator) -> tuple[Integers, float]:
         """Modules of one null, and how far its boundary is from the target (a share of it)."""
         best, deviation, least = None, np.inf, np.inf
         for _ in range(12 if self.n_units < 2000 else 3):
@@ -209,14 +217,83 @@ class _Task:
         assert best is not None
         return best, deviation
 
-    def _once(self, rng: np.random.Generator, roughness: float, n_attempts: int) -> tuple[NDArray[np.int64], int, int]:
-        from fctoolbox.nulls._regrow import grow_once
+    def _once(self, rng: np.random.Generator, roughness: float, n_attempts: int) -> tuple[Integers, int, int]:
+        """One partition: module of each unit, boundary length and number of pieces.
 
-        n_more = min(20 * self.n_units, 20_000)  # exchanges that only mix, once the length is right
-        return grow_once(  # type: ignore[no-any-return]
-            self.graph, self.cells, self.members, self.starts, self.target,
-            roughness, _WORK * self.n_units, n_attempts, n_more, rng,
-        )  # fmt: skip
+        With `n_attempts` 0 the boundary is left as it has grown.
+        """
+        from fctoolbox.nulls import _regrow
+
+        indptr, indices, lengths = self.graph
+        module = self.cells[1]
+        label = np.full(self.n_units, -1, dtype=np.int32)
+        if self.has_crumbs:
+            _regrow.place_crumbs(indptr, indices, self.cells, self.members, self.starts, label, rng)
+        passable = label >= 0
+        room = _room(self.n_units)
+        n_patches = min(self.n_units, 8 * self.cells[0] + 8)
+        rough = _regrow.roughened(indptr, indices, lengths, roughness, n_patches, rng)
+        self._divide(rough, label, passable, room, rng)
+        self._swap_crumbs(label, rng)
+        length = _regrow.boundary(indptr, indices, module[label])
+        touching = _regrow.boundary(indptr, indices, label) - length
+        aim = self.target if n_attempts else -1
+        _regrow.recombine(
+            self.graph, rough, self.cells, label, passable, room, length, touching, aim, _WORK * self.n_units, rng
+        )
+        self._swap_crumbs(label, rng)
+        length = _regrow.boundary(indptr, indices, module[label])
+        if n_attempts:
+            n_more = min(20 * self.n_units, 20_000)  # exchanges that only mix, once the length is right
+            length = _regrow.exchange(self.graph, self.cells, label, length, self.target, n_attempts, n_more, rng)
+        of_unit = module[label]
+        return of_unit, length, _regrow.pieces(indptr, indices, of_unit, label)
+
+    def _divide(self, rough: Any, label: Integers, passable: Any, room: Any, rng: np.random.Generator) -> None:
+        """Large cells of the right sizes: each piece of the graph is split in two until each part is one cell."""
+        from fctoolbox.nulls._regrow import split
+
+        n_large, _, size, piece = self.cells
+        region = np.full(self.n_units, -1, dtype=np.int32)
+        order = rng.permutation(n_large)
+        order = order[np.argsort(piece[order], kind="stable")]
+        firsts = np.searchsorted(piece[order], np.arange(len(self.starts)))
+        stack = []
+        for p, (low, high) in enumerate(itertools.pairwise(firsts.tolist())):
+            units = self.members[self.starts[p] : self.starts[p + 1]]
+            units = units[~passable[units]]
+            region[units] = low  # a region has the name of its first cell's place in the order
+            stack.append((low, high, units))
+        while stack:
+            low, high, units = stack.pop()
+            if high - low == 1:
+                label[units] = order[low]
+                continue
+            middle = (low + high) // 2
+            n_first = int(size[order[low:middle]].sum())
+            for attempt in range(_SPLITS):
+                far = attempt < _SPLITS / 2
+                if split(rough, units, n_first, region, low, middle, passable, far, room, rng):
+                    break
+                if attempt + 1 < _SPLITS:
+                    region[units] = low
+            inside = region[units] == low
+            stack += [(low, middle, units[inside]), (middle, high, units[~inside])]
+
+    def _swap_crumbs(self, label: Integers, rng: np.random.Generator) -> None:
+        if not self.has_crumbs:
+            return
+        from fctoolbox.nulls._regrow import swap_crumbs
+
+        order = np.argsort(label, kind="stable")
+        starts = np.searchsorted(label[order], np.arange(len(self.cells[1]) + 1))
+        swap_crumbs(self.graph[0], self.graph[1], self.cells, label, order, starts, rng)
+
+
+def _room(n_units: int) -> tuple[NDArray[Any], ...]:
+    """Arrays that the compiled loops write their intermediate results to."""
+    kinds = (np.float64, np.float64, np.bool_, np.int64, np.int32)
+    return tuple(np.empty(n_units, dtype=kind) for kind in kinds)
 
 
 def _checked(labels: NDArray[Any], neighbours: sparse.csr_array) -> Graph:

@@ -43,16 +43,17 @@ def test_fields_of_many_units_do_not_depend_on_blocks(positions, monkeypatch):
 
 def test_mesh_fields_have_the_matern_covariance():
     surface = sphere(2000, radius=10)
-    fields = smooth_fields_on_mesh(surface, length_scale=5, n_fields=1500, rng=0)
-    assert fields.shape == (1500, 2000)
-    assert (fields**2).mean() == pytest.approx(1, abs=0.05)
-    from_pole = 10 * np.arccos(np.clip(surface.vertices @ surface.vertices[0] / 100, -1, 1))
-    found = fields.T @ fields[:, 0] / 1500
-    kappa = np.sqrt(8) / 5
-    for low, high in ((1, 2), (2, 3), (4, 5), (6, 7)):
-        ring = (from_pole >= low) & (from_pole < high)
-        d = from_pole[ring]
-        assert found[ring].mean() == pytest.approx((kappa * d * k1(kappa * d)).mean(), abs=0.08)
+    fields = smooth_fields_on_mesh(surface, length_scale=8, n_fields=600, rng=0)
+    assert fields.shape == (600, 2000)
+    assert (fields**2).mean() == pytest.approx(1, abs=0.03)
+    some = np.arange(0, 2000, 10)
+    apart = 10 * np.arccos(np.clip(surface.vertices[some] @ surface.vertices.T / 100, -1, 1))
+    found = fields[:, some].T @ fields / 600
+    kappa = np.sqrt(8) / 8
+    for low, high in ((2, 3), (4, 5), (6, 7), (8, 9)):
+        ring = (apart >= low) & (apart < high)
+        d = apart[ring]
+        assert found[ring].mean() == pytest.approx((kappa * d * k1(kappa * d)).mean(), abs=0.03)
 
 
 def test_separate_meshes_have_independent_fields_of_the_same_variance():
