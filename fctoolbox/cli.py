@@ -47,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort) as error:
         if isinstance(error.__cause__, EOFError):  # click takes any for the end of what the user types
             _confess(error.__cause__)
-        click.echo(
-            "Interrupted. Downloads, training and nulls go on from here when it is run again.", err=True
-        )
+        click.echo("Interrupted. Downloads, training and nulls go on from here when it is run again.", err=True)
         sys.exit(130)
     except Exception as error:  # noqa: BLE001  (the last resort: say whose fault it is, and show all)
         _confess(error)

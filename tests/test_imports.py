@@ -7,8 +7,8 @@ import sys
 import pytest
 
 HEAVY = {
-    "brainsmash", "gymnasium", "jinja2", "matplotlib", "neurogym", "nibabel", "nilearn", "nrrd", "numba", "openpyxl",
-    "pandas", "pooch", "requests", "sklearn", "torch",
+    "brainsmash", "dask", "distributed", "gymnasium", "jinja2", "matplotlib", "neurogym", "nibabel", "nilearn", "nrrd",
+    "numba", "openpyxl", "pandas", "pooch", "requests", "sklearn", "torch",
 }  # fmt: skip
 
 RUN = """
