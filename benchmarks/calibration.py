@@ -43,6 +43,8 @@ class Setting:
         ``networks``: time series of 12 smooth networks; ``distance``: so many that FC depends on distance alone.
     relation : float
         Share of the signal that comes through the projection; 0 is none.
+    skewed : bool
+        Log-normal weights in place of half-normal ones.
     partition : str
         ``found`` on the projection, or ``compact``: an arbitrary Voronoi partition.
     """
@@ -54,12 +56,13 @@ class Setting:
     connectivity: str
     relation: float = 0.0
     partition: str = "found"
+    skewed: bool = False
 
     def __str__(self) -> str:
         kind = (
             "compact, arbitrary partition"
             if self.partition == "compact"
-            else f"projection {self.projection_scale:g} mm"
+            else f"{'log-normal' if self.skewed else 'half-normal'} projection {self.projection_scale:g} mm"
         )
         related = f", **{self.relation:.0%} through the projection**" if self.relation else ""
         return f"{self.layout}, {self.n_units} units, {kind}, FC {self.connectivity} {self.fc_scale:g} mm{related}"
@@ -67,16 +70,24 @@ class Setting:
 
 SHORT = [
     Setting("sphere", 100, 25, 25, "networks"),
-    Setting("scattered", 40, 25, 25, "distance"),
+    Setting("scattered", 40, 25, 25, "distance", skewed=True),
     Setting("sphere", 100, 25, 25, "networks", partition="compact"),
     Setting("sphere", 100, 25, 25, "networks", relation=0.5),
 ]
 FULL = [
     *(
-        Setting(layout, n_units, scale, scale, connectivity)
-        for layout, n_units in (("sphere", 120), ("volume", 120), ("scattered", 60), ("scattered", 20))
-        for scale, connectivity in ((25, "networks"), (40, "networks"), (25, "distance"))
+        Setting(layout, n_units, scale, scale, connectivity, skewed=skewed)
+        for layout, n_units in (("sphere", 120), ("scattered", 60))
+        for scale, connectivity, skewed in (
+            (25, "networks", False),
+            (40, "networks", False),
+            (25, "distance", False),
+            (25, "networks", True),
+            (25, "distance", True),
+        )
     ),
+    *(Setting("volume", 120, 25, 25, connectivity) for connectivity in ("networks", "distance")),
+    *(Setting("scattered", 20, 25, 25, connectivity) for connectivity in ("networks", "distance")),
     Setting("sphere", 400, 25, 25, "networks"),
     Setting("sphere", 120, 25, 25, "networks", partition="compact"),
     Setting("scattered", 60, 25, 25, "distance", partition="compact"),
@@ -111,8 +122,7 @@ def simulate(setting: Setting, rng: np.random.Generator):
     maps = smooth_fields(distances, length_scale=setting.fc_scale, n_fields=n_networks, rng=rng)
     signal = rng.standard_normal((n_times, n_networks)) @ maps / np.sqrt(n_networks)
     if setting.relation:
-        centred = weights - weights.mean(axis=0)
-        through = rng.standard_normal((n_times, 35)) @ (centred / centred.std(axis=0)).T / np.sqrt(35)
+        through = rng.standard_normal((n_times, 35)) @ inputs / np.sqrt(35)
         signal = np.sqrt(setting.relation) * through + np.sqrt(1 - setting.relation) * signal
     noise = 0.3 * rng.standard_normal(signal.shape)
     return where, distances, weights, fct.functional_connectivity(signal + noise)
@@ -187,12 +197,12 @@ def table(settings: list[Setting], n_simulations: int, n_nulls: int, jobs: int) 
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all settings, 100 simulations each")
+    parser.add_argument("--full", action="store_true", help="all settings, 80 simulations each")
     parser.add_argument("--simulations", type=int, help="of each setting")
     parser.add_argument("--nulls", type=int, default=39, help="of each kind")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    n_simulations = options.simulations or (100 if options.full else 20)
+    n_simulations = options.simulations or (80 if options.full else 20)
     started = time.perf_counter()
     print(
         f"Share of {n_simulations} simulations with p ≤ {ALPHA} ({options.nulls} nulls each), 95 % interval.\n",

@@ -202,7 +202,9 @@ def test_a_generator_counts_with_its_state():
 
 
 @pytest.mark.parametrize(
-    "value", [object(), (1, object()), np.ma.masked_array([1.0], [True]), lambda: 0, Settings, iter([])], ids=repr
+    "value",
+    [object(), (1, object()), np.ma.masked_array([1.0], [True]), lambda: 0, Settings, iter([])],
+    ids=["object", "inside", "masked", "function", "class", "iterator"],
 )
 def test_what_has_no_content_is_refused(value):
     with pytest.raises(TypeError, match="has no content that could be compared"):

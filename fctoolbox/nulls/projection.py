@@ -17,41 +17,44 @@ _KNOTS = 16
 class ProjectionModes:
     """A projection as spatial modes, whose signs can be drawn anew.
 
-    With W = 1 μᵀ + M C, where μ holds the mean of each input over units and the columns of M are orthonormal spatial
-    modes, a surrogate is ``W' = 1 μᵀ + M S C`` with random signs S = diag(±1), the same for all inputs. So every
-    input keeps its mean and its power in each mode (how smooth it is), and every two inputs keep their covariance;
-    what is lost is where on the map it all happens. Cosine similarities need ``C Cᵀ`` and ``C μ`` alone.
+    With G the normal scores of each input's weights over the units and M orthonormal spatial modes, a surrogate is
+    ``M S Mᵀ G`` with random signs S = diag(±1), the same for all inputs; then each input's weights are put in the
+    order of its column. So every input keeps its weights, to the last digit, and its power in each mode (how smooth
+    it is); every two inputs keep their covariance, up to the change back from scores; what is lost is where on the
+    map it all happens.
 
     Parameters
     ----------
     modes : (n_units, n_modes) array
         M.
-    gram : (n_modes, n_modes) array
-        C Cᵀ.
-    level : (n_modes,) array
-        C μ.
-    floor : float
-        μᵀ μ.
+    coefficients : (n_modes, n_inputs) array
+        Mᵀ G.
+    ascending : (n_units, n_inputs) array
+        The weights of each input in ascending order.
     """
 
     modes: NDArray[np.float64]
-    gram: NDArray[np.float64]
-    level: NDArray[np.float64]
-    floor: float
+    coefficients: NDArray[np.float64]
+    ascending: NDArray[np.float64]
+
+    def weights(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The surrogate projection with these signs of the modes; (n_units, n_inputs)."""
+        scores = self.modes @ (np.asarray(signs)[:, None] * self.coefficients)
+        # Units whose scores are equal but for rounding keep their order, so that no signs changed is nothing changed.
+        order = np.argsort(np.round(scores, 9), axis=0, kind="stable")
+        surrogate = np.empty_like(self.ascending)
+        np.put_along_axis(surrogate, order, self.ascending, axis=0)
+        return surrogate
 
     def similarity(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Cosine similarity of one surrogate projection; (n_units, n_units)."""
-        return self._similarity(rng.choice([-1.0, 1.0], len(self.level)))
+        """Cosine similarity of one surrogate projection; (n_units, n_units).
 
-    def _similarity(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
-        signed = self.modes * signs
-        drift = signed @ self.level
-        products = signed @ self.gram @ signed.T + drift[:, None] + drift[None, :] + self.floor
-        length = np.sqrt(np.maximum(np.diagonal(products), 0))
-        # A surrogate row of (almost) no length has no direction; it is alike to nothing.
-        scale = np.where(length > 1e-9 * length.max(), 1 / np.maximum(length, np.finfo(float).tiny), 0)
-        cosine = np.clip(products * scale[:, None] * scale[None, :], -1, 1)
-        similarity: NDArray[np.float64] = (cosine + cosine.T) / 2
+        A unit that receives nothing in it has no direction, and is alike to no other.
+        """
+        weights = self.weights(rng.choice([-1.0, 1.0], len(self.coefficients)))
+        length = np.linalg.norm(weights, axis=1)
+        unit = weights / np.where(length > 0, length, 1)[:, None]
+        similarity: NDArray[np.float64] = np.clip(unit @ unit.T, -1, 1)
         np.fill_diagonal(similarity, 1)
         return similarity
 
@@ -60,21 +63,22 @@ def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
     """Take a projection apart into the spatial modes of its own covariance.
 
     A piecewise linear function of distance (16 knots at equally spaced quantiles) is fitted to the covariance of the
-    units' inputs, and the modes are the eigenvectors of that function. In the basis
-    that the projection itself asks for, everything that depends on distance alone is kept by the surrogates; a basis
-    of another scale (such as that of inverse distances) loses some of it, and lets unrelated smooth maps pass for
-    related.
+    units' scores, and the modes are the eigenvectors of that function. In the basis that the projection itself asks
+    for, everything that depends on distance alone is kept by the surrogates; a basis of another scale (such as that
+    of inverse distances) loses some of it, and lets unrelated smooth maps pass for related. Signs are drawn for
+    normal scores, because weights are skewed: a few strong ones would decide what the modes are.
 
     Parameters
     ----------
     weights : (n_units, n_inputs) array, scipy.sparse array or FactoredMatrix
+        Sparse and factored weights are written out.
     distances : (n_units, n_units) array
         mm.
 
     Returns
     -------
     ProjectionModes
-        Drawing from it takes n_units³ operations, whatever the number of inputs.
+        A surrogate takes n_units² × n_inputs operations.
 
     Raises
     ------
@@ -83,25 +87,32 @@ def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
 
     References
     ----------
-    Wagner & Dray 2015, Methods Ecol Evol 6:1169 (randomising the signs of spatial modes); here with modes fitted to the
-    projection, and joint over its columns.
+    Wagner & Dray 2015, Methods Ecol Evol 6:1169 (randomising the signs of spatial modes); here with modes fitted to
+    the projection, joint over its columns, and back to the weights by rank, as Theiler et al. 1992, Physica D 58:77, do
+    in time.
     """
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
     n_units = weights.shape[0]
     if distances.shape != (n_units, n_units):
         raise InputError(f"distances have shape {distances.shape}, but the projection has {n_units} units")
-    if n_units < _MIN_UNITS:
-        raise InputError(
-            f"the null 'projection' needs at least {_MIN_UNITS} units to have spatial modes, and there are {n_units}"
-        )
-    products, mean_products, floor = _products(weights)
-    # X = W - 1 μᵀ, so X Xᵀ = W Wᵀ - (W μ) 1ᵀ - 1 (W μ)ᵀ + μᵀμ; and X μ = W μ - μᵀμ 1.
-    covariance = products - mean_products[:, None] - mean_products[None, :] + floor
-    if np.trace(covariance) <= 1e-12 * np.trace(products):
+    check_projection(n_units)
+    dense = _dense(weights)
+    if (np.ptp(dense, axis=0) == 0).all():
         raise InputError("every input reaches all units alike, so there is nothing to rearrange")
-    modes = _modes(_by_distance(covariance, np.asarray(distances, dtype=np.float64)))
-    gram = modes.T @ covariance @ modes
-    level = modes.T @ (mean_products - floor)
-    return ProjectionModes(modes, (gram + gram.T) / 2, level, floor)
+    scores = ndtri((rankdata(dense, axis=0) - 0.5) / n_units)
+    scores -= scores.mean(axis=0)
+    modes = _modes(_by_distance(scores @ scores.T, np.asarray(distances, dtype=np.float64)))
+    return ProjectionModes(modes, modes.T @ scores, np.sort(dense, axis=0))
+
+
+def _dense(weights: Weights) -> NDArray[np.float64]:
+    if isinstance(weights, FactoredMatrix):
+        return np.asarray(weights.left, dtype=np.float64) @ np.asarray(weights.right, dtype=np.float64)
+    if isinstance(weights, sparse.csr_array):
+        return np.asarray(weights.toarray(), dtype=np.float64)
+    return np.asarray(weights, dtype=np.float64)
 
 
 def check_projection(n_units: int) -> None:
@@ -115,29 +126,6 @@ def check_projection(n_units: int) -> None:
         raise InputError(
             f"the null 'projection' needs at least {_MIN_UNITS} units to have spatial modes, and there are {n_units}"
         )
-
-
-def _products(weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """W Wᵀ, W μ and μᵀ μ, on the scale of the largest weight."""
-    if isinstance(weights, FactoredMatrix):
-        left = np.asarray(weights.left, dtype=np.float64)
-        right = np.asarray(weights.right, dtype=np.float64)
-        gram = right @ right.T
-        products = left @ gram @ left.T
-        mean_left = left.mean(axis=0)
-        along, floor = left @ (gram @ mean_left), float(mean_left @ gram @ mean_left)
-    elif sparse.issparse(weights):
-        rows = sparse.csr_array(weights, dtype=np.float64)
-        mean = np.asarray(rows.mean(axis=0)).ravel()
-        products, along, floor = (rows @ rows.T).toarray(), rows @ mean, float(mean @ mean)
-    else:
-        dense = np.asarray(weights, dtype=np.float64)
-        mean = dense.mean(axis=0)
-        products, along, floor = dense @ dense.T, dense @ mean, float(mean @ mean)
-    scale = np.diagonal(products).max()
-    if not scale > 0:
-        raise InputError("the projection holds zeros only")
-    return products / scale, along / scale, floor / float(scale)
 
 
 def _by_distance(covariance: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
