@@ -115,9 +115,8 @@ def simulate(setting: Setting, rng: np.random.Generator):
 
     where = positions(setting, rng)
     distances = fct.nulls.euclidean_distances(where)
-    weights = (
-        np.maximum(smooth_fields(distances, length_scale=setting.projection_scale, n_fields=35, rng=rng).T, 0) + 0.05
-    )
+    inputs = smooth_fields(distances, length_scale=setting.projection_scale, n_fields=35, rng=rng)
+    weights = np.exp(inputs.T) if setting.skewed else np.maximum(inputs.T, 0) + 0.05
     n_networks, n_times = (12, 300) if setting.connectivity == "networks" else (300, 1000)
     maps = smooth_fields(distances, length_scale=setting.fc_scale, n_fields=n_networks, rng=rng)
     signal = rng.standard_normal((n_times, n_networks)) @ maps / np.sqrt(n_networks)
