@@ -306,7 +306,8 @@ def recombine(graph, rough, cells, label, passable, room, length, touching, targ
         before, before_touching = _borders(indptr, indices, module, label, units, cell, other_cell)
         for unit in theirs:
             label[unit] = cell
-        farthest = rng.random() < 0.5
+        # Seeds far apart are split across the long axis, which leaves the shortest border.
+        farthest = length > target or rng.random() < 0.5
         whole = split(rough, units, size[cell], label, cell, other_cell, passable, farthest, room, rng)
         after, after_touching = _borders(indptr, indices, module, label, units, cell, other_cell)
         would = 0 if target < 0 else abs(length + after - before - target)
@@ -493,7 +494,8 @@ def _hand_over(indptr, indices, n_large, label, count, unit, cell, border, place
 def exchange(graph, cells, label, length, target, n_attempts, n_more, rng):  # type: ignore[no-untyped-def]
     """Exchanges of units between adjacent cells that keep sizes and pieces, until the boundary has its length.
 
-    An exchange is taken if it brings the length no farther from the target than it is, or than half a per cent.
+    An exchange is taken if it brings the length no farther from the target than it is, or than half a per cent. In a
+    boundary that is too long only units that do not lengthen it are tried first: most others come to nothing.
     """
     indptr, indices, _ = graph
     n_large, module = cells[0], cells[1]
@@ -521,7 +523,7 @@ def exchange(graph, cells, label, length, target, n_attempts, n_more, rng):  # t
             continue
         allowed = max(abs(length - target), slack)
         first = _change(indptr, indices, module, label, unit, goal)
-        if length > target + slack and first > 2:
+        if length > target + slack and first > 0:
             continue
         if _touches(indptr, indices, module, label, unit, goal):
             continue

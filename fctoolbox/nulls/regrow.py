@@ -18,12 +18,12 @@ from fctoolbox.system import SYMMETRY_TOLERANCE, Integers
 _CRUMB = 1 / 500  # of the units: smaller pieces are put in place as they are
 _MOST_LARGE = 64
 _MOST_CRUMBS = 0.2  # of the units
-_GOOD = 0.02  # relative deviation in boundary (and pieces) with which a null is not grown anew
+_GOOD = 0.03  # relative deviation in boundary (and pieces) with which a null is not grown anew
 _PER_PIECE = 0.2  # what relative deviation in pieces counts, against one in boundary
 _TELL = 0.05
 _ROUGH = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)  # standard deviations of the log of the distances
 _SPLITS = 8  # attempts to leave both parts contiguous
-_WORK = 12  # times that the average unit is split off anew
+_WORK = 10  # times that the average unit is split off anew
 
 Graph = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]
 Cells = tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -91,10 +91,10 @@ def regrow(
     graph = _checked(labels, neighbours)
     check_whole("n_nulls", n_nulls, 1)
     threads = n_threads(n_jobs)
-    names, module = _by_first_unit(labels)
+    names, module = np.unique(labels, return_inverse=True)
     if len(names) < 2:
         raise InputError("labels hold a single module, which leaves nothing to regrow: it is everywhere")
-    task = _task(graph, module)
+    task = _task(graph, module.astype(np.int64))
     pilots, *generators = generator(rng).spawn(n_nulls + 1)
     task.fit(pilots, threads)
     nulls = np.empty((n_nulls, len(labels)), dtype=labels.dtype)
@@ -207,7 +207,7 @@ class _Task:
         """Modules of one null, and how far its boundary is from the target (a share of it)."""
         best, deviation, least = None, np.inf, np.inf
         for _ in range(12 if self.n_units < 2000 else 3):
-            of_unit, length, pieces = self._once(rng, self.roughness, min(2000 + 100 * self.n_units, 200_000))
+            of_unit, length, pieces = self._once(rng, self.roughness, min(2000 + 100 * self.n_units, 400_000))
             apart = abs(length - self.target) / self.target
             badness = apart + _PER_PIECE * abs(pieces - self.target_pieces) / self.target_pieces
             if badness < least:
@@ -323,13 +323,6 @@ def _checked(labels: NDArray[Any], neighbours: sparse.csr_array) -> Graph:
     return graph.indptr.astype(np.int32), graph.indices.astype(np.int32), graph.data
 
 
-def _by_first_unit(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Modules numbered in the order of their first units, so that names cannot matter."""
-    names, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    return names[order], np.argsort(order)[inverse].astype(np.int64)
-
-
 def _task(graph: Graph, module: NDArray[np.int64]) -> _Task:
     from fctoolbox.nulls._regrow import boundary, pieces
 
@@ -353,7 +346,10 @@ def _task(graph: Graph, module: NDArray[np.int64]) -> _Task:
 
 
 def _cells(module: NDArray[np.int64], size: NDArray[np.int64], part: NDArray[np.int64], n_units: int) -> Cells:
-    """Which pieces grow and which are crumbs; large ones first, then crumbs, by falling size."""
+    """Which pieces grow and which are crumbs; large ones first, then crumbs, by falling size.
+
+    The order of modules plays no part, so that their names cannot matter.
+    """
     order = np.argsort(-size, kind="stable")
     module, size, part = module[order], size[order], part[order]
     large = (size >= _CRUMB * n_units) & (np.arange(len(size)) < _MOST_LARGE)

@@ -71,6 +71,36 @@ def test_rough_and_scattered_originals_have_rough_and_scattered_nulls(ball):
         assert np.abs(n_pieces(nulls, graph) - pieces).mean() < 0.12 * pieces
 
 
+def test_pieces_of_a_module_do_not_touch(ball):
+    graph, _, _ = ball
+    cells = caps(sphere(400), 14, 3)
+    touching = nx.Graph()
+    touching.add_edges_from((int(cells[i]), int(cells[j])) for i, j in zip(*graph.nonzero(), strict=True))
+    touching.remove_edges_from(nx.selfloop_edges(touching))
+    colour = nx.greedy_color(touching)
+    labels = np.array([colour[int(cell)] for cell in cells])
+    assert n_pieces(labels, graph) == 14
+    nulls = regrow(labels, neighbours=graph, n_nulls=40, rng=0)
+    check(labels, graph, nulls)
+    assert n_pieces(nulls, graph).mean() > 13.2
+
+
+def test_tiny_pieces_are_put_anywhere_and_a_tiny_piece_of_the_graph_is_filled():
+    surface = sphere(1500)
+    pair = np.array([[0.0, 1], [1, 0]])
+    graph = sparse.block_diag([mesh_graph(surface, 1500), pair]).tocsr()
+    labels = caps(surface, 4, 0)
+    specks = np.random.default_rng(0).permutation(1500)[:60]
+    labels[specks] = (labels[specks] + 1) % 4
+    labels = np.r_[labels, 0, 1]
+    nulls = regrow(labels, neighbours=graph, n_nulls=20, rng=0)
+    check(labels, graph, nulls)
+    assert np.abs(n_pieces(nulls, graph) - n_pieces(labels, graph)).mean() < 4
+    assert set(map(tuple, nulls[:, 1500:].tolist())) == {(0, 1), (1, 0)}
+    alone = [[i for i in range(1500) if (null[graph[[i]].indices] != null[i]).all()] for null in nulls]
+    assert len(set().union(*alone)) > 400  # specks lie elsewhere in each null
+
+
 def test_every_place_is_as_likely_for_every_module(ball):
     graph, labels, positions = ball
     nulls = regrow(labels, neighbours=graph, n_nulls=400, rng=1)
