@@ -12,7 +12,7 @@ from fctoolbox.communities import detect_communities
 from fctoolbox.errors import InputError, suggestion
 from fctoolbox.nulls.distances import distances_of
 from fctoolbox.nulls.edges import EdgeStatistics
-from fctoolbox.nulls.graph import neighbours_of
+from fctoolbox.nulls.graph import nearest_graph, neighbours_of
 from fctoolbox.nulls.moran import moran_labels
 from fctoolbox.nulls.permutation import permutation
 from fctoolbox.nulls.projection import check_projection, projection_modes
@@ -49,6 +49,8 @@ IN_SHORT = {
     "regrow": "modules of the same sizes grown elsewhere",
     "projection": "modules of rearranged projections",
 }
+
+_FEW = 50
 
 Labels = NDArray[Any]
 Pairs = NDArray[np.float64]
@@ -119,7 +121,11 @@ def space_of(system: RecurrentSystem, models: Sequence[str]) -> Space:
         check_variogram(distances)
     if "projection" in models:
         check_projection(n_units)
-    neighbours = neighbours_of(geometry, n_units, system.name) if "regrow" in models else None
+    neighbours = None
+    if "regrow" in models:
+        # A few areas touch too few others for there to be many partitions like theirs: then the nearest are neighbours.
+        few = distances is not None and n_units < _FEW
+        neighbours = nearest_graph(distances) if few else neighbours_of(geometry, n_units, system.name)
     if "spin" not in models:
         return Space(distances, neighbours)
     surface = None if geometry is None else geometry.surface
