@@ -124,8 +124,10 @@ def space_of(system: RecurrentSystem, models: Sequence[str]) -> Space:
     neighbours = None
     if "regrow" in models:
         # A few areas touch too few others for there to be many partitions like theirs: then the nearest are neighbours.
-        few = distances is not None and n_units < _FEW
-        neighbours = nearest_graph(distances) if few else neighbours_of(geometry, n_units, system.name)
+        if distances is not None and n_units < _FEW:
+            neighbours = nearest_graph(distances)
+        else:
+            neighbours = neighbours_of(geometry, n_units, system.name)
     if "spin" not in models:
         return Space(distances, neighbours)
     surface = None if geometry is None else geometry.surface
