@@ -90,7 +90,7 @@ def _spelt(default: Any) -> str:
 
 @pytest.fixture(scope="module")
 def report():
-    """With a unit dropped, so that no list is empty."""
+    """With a unit dropped and distances known, so that no list is empty."""
     toy = fctoolbox.load("toy", n_units=20)
     weights = toy.projection.weights.copy()
     weights[3] = 0
@@ -100,6 +100,7 @@ def report():
         units=toy.units,
         projection=fctoolbox.InputProjection(weights),
         activity=toy.activity,
+        geometry=toy.geometry,
         provenance=fctoolbox.Provenance("none", "CC0-1.0", files=(record,), synthetic=True),
     )
     return fctoolbox.analyse_origin(system, n_nulls=19, n_restarts=2, rng=0).to_dict()

@@ -1,3 +1,4 @@
+import sys
 import warnings
 
 import numpy as np
@@ -118,7 +119,7 @@ class TestBothProcedures:
 
     def test_not_all_at_once(self, maps, basis, procedure, monkeypatch):
         whole = moran(maps, eigenvectors=basis, n_nulls=7, rng=5, procedure=procedure)
-        monkeypatch.setattr("fctoolbox.nulls.moran._BLOCK_VALUES", 500)
+        monkeypatch.setattr(sys.modules["fctoolbox.nulls.moran"], "_BLOCK_VALUES", 500)
         np.testing.assert_allclose(moran(maps, eigenvectors=basis, n_nulls=7, rng=5, procedure=procedure), whole)
 
     def test_even_numbers_of_units(self, positions, procedure):
