@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fctoolbox.agreement import check_labels
+from fctoolbox.devices import torch_for
 from fctoolbox.errors import InputError, suggestion
 from fctoolbox.system import SYMMETRY_TOLERANCE, Floats, check_finite, not_finite
 
@@ -104,7 +105,7 @@ class Quality:
             vectors=self.vectors[units],
         )
 
-    def of(self, partitions: NDArray[Any], *, n_jobs: int = 1) -> NDArray[np.float64]:
+    def of(self, partitions: NDArray[Any], *, n_jobs: int = 1, device: str | None = None) -> NDArray[np.float64]:
         """Q of each partition; (n_partitions,) from (n_partitions, n) integers from 0."""
         from fctoolbox._louvain import null_sums
 
@@ -114,7 +115,11 @@ class Quality:
         q = np.empty(len(partitions))
         for start in range(0, len(partitions), at_once):
             chunk = np.ascontiguousarray(partitions[start : start + at_once], dtype=small)
-            sums = 2 * self._within(chunk, n_jobs) - null_sums(chunk, self.vectors, self.values) + self.constant
+            sums = (
+                2 * (self._within(chunk, n_jobs) if device is None else self._within_on(device, chunk))
+                - null_sums(chunk, self.vectors, self.values)
+                + self.constant
+            )
             sums[(chunk == chunk[:, :1]).all(axis=1)] = self.single
             q[start : start + at_once] = sums
         return q
@@ -136,6 +141,31 @@ class Quality:
         for sums in in_threads(task, blocks(n_units, 128), threads, "modularity"):
             total += sums
         return total
+
+    def _within_on(self, device: str, partitions: NDArray[Any]) -> NDArray[np.float64]:
+        """The same by products with the modules' indicators, which is what a graphics card is good at."""
+        torch = torch_for(device)
+        labels = torch.from_numpy(partitions.astype(np.int64)).to(device)
+        total = torch.zeros(len(partitions), dtype=torch.float64, device=device)
+        n_modules = int(partitions.max()) + 1
+        at_once = max(1, _LABEL_BYTES // (8 * n_modules * len(self.matrix)))
+        for rows in blocks(len(self.matrix)):
+            weights = torch.from_numpy(self._rows(rows)).to(device)
+            for start in range(0, len(partitions), at_once):
+                chunk = labels[start : start + at_once]
+                members = torch.nn.functional.one_hot(chunk, n_modules).to(torch.float64)
+                towards = torch.einsum("ij,kjc->kic", weights, members)
+                own = chunk[:, rows].unsqueeze(2)
+                total[start : start + at_once] += towards.gather(2, own).sum(dim=(1, 2))
+        return np.asarray(total.cpu().numpy() / 2)
+
+    def _rows(self, rows: slice) -> NDArray[np.float64]:
+        """B of some units with all, without its low-rank terms and with a zero diagonal."""
+        weights = np.asarray(self.matrix[rows], dtype=np.float64)
+        values = np.where(weights > 0, weights * self.plus, weights * self.minus)
+        if self.null is not None:
+            values -= self.null_weight * self.null[rows]
+        return np.asarray(_off_diagonal(values, rows))
 
 
 def quality_of(
@@ -303,6 +333,7 @@ def modularities(
     objective: Objective = OBJECTIVE,
     resolution: float = 1.0,
     n_jobs: int = 1,
+    device: str | None = None,
 ) -> NDArray[np.float64]:
     """Modularity of many partitions of one matrix, in one pass over it; see `modularity`.
 
@@ -315,6 +346,8 @@ def modularities(
     partitions : (n_partitions, n_units) array
     objective, resolution, n_jobs
         As for `modularity`.
+    device : str, optional
+        Of torch (optional), such as ``"cuda"``; by default our own loops on the processor.
 
     Returns
     -------
@@ -322,7 +355,7 @@ def modularities(
     """
     threads = n_threads(n_jobs)
     quality = quality_of(matrix, objective, resolution, n_jobs=threads)
-    return quality.of(as_partitions(partitions, len(quality.matrix), ndim=2), n_jobs=threads)
+    return quality.of(as_partitions(partitions, len(quality.matrix), ndim=2), n_jobs=threads, device=device)
 
 
 def as_partitions(labels: ArrayLike, n_units: int, *, ndim: int) -> NDArray[np.integer[Any]]:

@@ -348,3 +348,29 @@ def test_blocks_meet_without_gaps_or_overlaps(monkeypatch):
             broken[i, j] = np.nan
             with pytest.raises(InputError, match=f"row {i}, column {j} "):
                 modularity(broken, labels)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_device_gives_the_same(device, rng):
+    torch = pytest.importorskip("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no graphics card")
+    partitions = rng.integers(0, 5, (12, 80))
+    partitions[3] = 0
+    null = np.abs(signed(80, 1))
+    for objective in ("negative_asym", "uniform", null):
+        matrix = signed(80, 0) + np.diag(np.full(80, np.nan))
+        options = {"objective": objective, "resolution": 0.8}
+        expected = modularities(matrix, partitions, **options)
+        found = modularities(matrix, partitions, device=device, **options)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(quality, "_BLOCK", 32)
+            patch.setattr(quality, "_LABEL_BYTES", 8 * 5 * 80 * 3)
+            np.testing.assert_allclose(modularities(matrix, partitions, device=device, **options), expected, atol=1e-12)
+
+
+def test_a_device_that_is_not_there():
+    pytest.importorskip("torch")
+    with pytest.raises(InputError, match="torch cannot use device='no-such-device' here"):
+        modularities(signed(6, 0), np.zeros((2, 6), dtype=int), device="no-such-device")

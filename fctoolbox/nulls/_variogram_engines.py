@@ -1,12 +1,11 @@
 """Two engines that smooth maps and take their variograms: our own loops, and torch."""
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fctoolbox.errors import InputError
+from fctoolbox.devices import torch_for
 from fctoolbox.nulls._variogram_space import SMOOTHING, Dense, Pairs, Space, slices, spread
 
 _LANES = 8  # maps of one vector instruction
@@ -55,7 +54,7 @@ class Torch:
 
     def __init__(self, space: Space, device: str) -> None:
         self.space = space
-        self._torch = _torch_for(device)
+        self._torch = torch_for(device)
         self._device = device
 
     def smooth(self, maps: NDArray[np.float64]) -> Any:
@@ -99,23 +98,6 @@ class Torch:
 
     def _moved(self, array: NDArray[Any]) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-
-
-def _torch_for(device: str) -> Any:
-    try:
-        torch = import_module("torch")
-    except ImportError as error:
-        raise InputError(
-            f"device={device!r} uses torch, which is not installed: pip install torch, or leave device out"
-        ) from error
-    try:
-        torch.zeros(1, dtype=torch.float64, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"torch cannot use device={device!r} here ({reason}); leave device out for the processor"
-        ) from error
-    return torch
 
 
 Engine = Loops | Torch
