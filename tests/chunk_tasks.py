@@ -5,6 +5,7 @@ chunks are done.
 """
 
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ if __name__ == "__main__":
     from fctoolbox import chunks
     from tests import chunk_tasks
 
+    # A shell that starts things in the background has them ignore interruptions, and this process would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chunks._WORTH_SECONDS = 0
     log, n, chunk_tasks.STOP = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     chunks.in_chunks(

@@ -391,8 +391,12 @@ def child(log, n, *, stop=0):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_at_60_percent_it_continues_there(how, log, keep_all):
     with child(log, 100, stop=6) as process:
-        wait_until(lambda: len(kept()) == 6)
-        process.send_signal(how)
+        try:
+            wait_until(lambda: len(kept()) == 6)
+            process.send_signal(how)
+            process.wait(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == -how
     result, computed = noted(log, n=100)
     assert computed == 4
