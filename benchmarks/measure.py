@@ -39,9 +39,7 @@ class Row:
 
 def cost(function: Callable[[], Any]) -> Cost:
     """Run a function once and say what it took (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = _memory("RssAnon")
-    # The peak counts pages of mapped files too; those were not there before, or are sampled out below.
+    before = _memory()
     watcher = _Watcher()
     started = time.perf_counter()
     result = function()
@@ -61,17 +59,18 @@ class _Watcher:
 
     def _watch(self) -> None:
         while not self._done.wait(0.02):
-            self._peak = max(self._peak, _memory("RssAnon"))
+            self._peak = max(self._peak, _memory())
 
     def stop(self) -> float:
         self._done.set()
         self._thread.join()
-        return max(self._peak, _memory("RssAnon"))
+        return max(self._peak, _memory())
 
 
-def _memory(field: str) -> float:
+def _memory() -> float:
+    """Private memory, without the pages of mapped files; GB."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1e6
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1e6
 
 
 def median_seconds(function: Callable[[], Any], repeats: int) -> float:

@@ -6,25 +6,14 @@ read. All of them release the interpreter lock, so threads run them side by side
 """
 
 import numpy as np
-from numba import njit
+
+from fctoolbox.compiled import REORDERED, compiled
 
 # Gains below this share of Q are rounding; moving for them could go round in circles (bctpy uses the same bound).
 GAIN_TOLERANCE = 1e-10
-# Sums may be taken in another order (vector units), but NaN and infinity keep their meaning.
-_REORDERED = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def _compiled(**options):  # type: ignore[no-untyped-def]
-    def compiled(function):  # type: ignore[no-untyped-def]
-        try:
-            return njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:  # no folder that compiled code could be kept in: it is compiled anew in each process
-            return njit(nogil=True, **options)(function)
-
-    return compiled
-
-
-@_compiled(inline="always")  # type: ignore[no-untyped-call]
+@compiled(inline="always")  # type: ignore[no-untyped-call]
 def _pair(matrix, null, i, j, plus, minus, null_weight):  # type: ignore[no-untyped-def]
     """B_ij without its low-rank terms."""
     weight = np.float64(matrix[i, j])
@@ -34,7 +23,7 @@ def _pair(matrix, null, i, j, plus, minus, null_weight):  # type: ignore[no-unty
     return value
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def strengths(matrix, start, stop, positive, negative):  # type: ignore[no-untyped-def]
     """Sums of the positive and negative weights of rows `start` to `stop`, written into (n,) arrays.
 
@@ -51,7 +40,7 @@ def strengths(matrix, start, stop, positive, negative):  # type: ignore[no-untyp
         negative[i] = below
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def asymmetry(matrix, top, left, size):  # type: ignore[no-untyped-def]
     """Largest ``|a_ij - a_ji|`` and largest ``|a_ij|`` of one block of `size` rows and columns."""
     n = matrix.shape[0]
@@ -68,7 +57,7 @@ def asymmetry(matrix, top, left, size):  # type: ignore[no-untyped-def]
     return apart, scale
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def within(matrix, null, plus, minus, null_weight, partitions, start, stop, sums):  # type: ignore[no-untyped-def]
     """Add ``Σ_{i<j} B_ij [c_i = c_j]`` of rows `start` to `stop`, for each partition, to `sums`.
 
@@ -95,7 +84,7 @@ def within(matrix, null, plus, minus, null_weight, partitions, start, stop, sums
                 sums[k] += total
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def null_sums(partitions, vectors, values):  # type: ignore[no-untyped-def]
     """``Σ_c Σ_r values_r (Σ_{i in c} vectors_ir)²`` of each partition."""
     sums = np.zeros(len(partitions))
@@ -111,7 +100,7 @@ def null_sums(partitions, vectors, values):  # type: ignore[no-untyped-def]
     return sums
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def fill_table(matrix, null, plus, minus, null_weight, nodes, labels, table, start, stop):  # type: ignore[no-untyped-def]
     """Add ``Σ_{j in c, j != v} B_vj`` (low-rank terms aside) to ``table[c, v]``, over some nodes j.
 
@@ -132,7 +121,7 @@ def fill_table(matrix, null, plus, minus, null_weight, nodes, labels, table, sta
                     sums[j] += _pair(matrix, null, i, j, plus, minus, null_weight)
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def _row(matrix, null, plus, minus, null_weight, node, values):  # type: ignore[no-untyped-def]
     """B of one node with all others (low-rank terms aside), into `values`: a loop of its own fills vector units."""
     for j in range(len(values)):
@@ -140,7 +129,7 @@ def _row(matrix, null, plus, minus, null_weight, node, values):  # type: ignore[
     values[node] = 0.0
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def _shift(values, losing, winning):  # type: ignore[no-untyped-def]
     for j in range(len(values)):
         losing[j] -= values[j]
@@ -148,7 +137,7 @@ def _shift(values, losing, winning):  # type: ignore[no-untyped-def]
         winning[j] += values[j]
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def table_pass(  # type: ignore[no-untyped-def]
     matrix, null, plus, minus, null_weight, vectors, values, labels, sizes, mass, table, order
 ):
@@ -183,7 +172,7 @@ def table_pass(  # type: ignore[no-untyped-def]
     return moves
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _move(node, module, vectors, labels, sizes, mass):  # type: ignore[no-untyped-def]
     home = labels[node]
     labels[node] = module
@@ -194,7 +183,7 @@ def _move(node, module, vectors, labels, sizes, mass):  # type: ignore[no-untype
         mass[r, module] += vectors[node, r]
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def _gains(sums, mass, pull):  # type: ignore[no-untyped-def]
     """Take the low-rank terms off the sums, in place; the largest of what is left."""
     for r in range(len(pull)):
@@ -207,7 +196,7 @@ def _gains(sums, mass, pull):  # type: ignore[no-untyped-def]
     return largest
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def scan_pass(  # type: ignore[no-untyped-def]
     matrix, null, plus, minus, null_weight, vectors, values, labels, sizes, mass, order
 ):
@@ -262,7 +251,7 @@ def scan_pass(  # type: ignore[no-untyped-def]
     return moves
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def gather(matrix, units):  # type: ignore[no-untyped-def]
     """``matrix[np.ix_(units, units)]``, several times faster."""
     chosen = np.empty((len(units), len(units)), matrix.dtype)
@@ -273,7 +262,7 @@ def gather(matrix, units):  # type: ignore[no-untyped-def]
     return chosen
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def between(matrix, null, plus, minus, null_weight, labels, n_modules):  # type: ignore[no-untyped-def]
     """``Σ_{i in a, j in b, i != j} B_ij`` (low-rank terms aside), (n_modules, n_modules)."""
     n = matrix.shape[0]

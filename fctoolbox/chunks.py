@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from fctoolbox.data import cache_folder, written_whole
 from fctoolbox.errors import InputError, check_whole, suggestion
-from fctoolbox.quality import n_threads
 from fctoolbox.randomness import generator
+from fctoolbox.threads import n_threads
 
 if TYPE_CHECKING:
     from distributed import Client

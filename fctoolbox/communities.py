@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fctoolbox.errors import check_whole
-from fctoolbox.quality import OBJECTIVE, Labels, Objective, Quality, blocks, in_threads, n_threads, quality_of
+from fctoolbox.quality import OBJECTIVE, Labels, Objective, Quality, quality_of
 from fctoolbox.randomness import generator
+from fctoolbox.threads import blocks, in_threads, n_threads
 
 _MAX_ROUNDS = 1000
+_BLOCK = 1024  # nodes
 _KICKS = 10
 _TABLE_VALUES = 2**23  # 64 MB of sums from modules onto units
 _PARTS = 16  # that units are dealt onto: from these, true modules are found more often than from single units
@@ -410,7 +412,7 @@ class _Modules:
         def task(part: slice) -> None:
             fill_table(*self.quality.pairs, nodes, self.labels, self.table, part.start, part.stop)
 
-        for _ in in_threads(task, blocks(len(self.labels)), self.n_jobs, "modules"):
+        for _ in in_threads(task, blocks(len(self.labels), _BLOCK), self.n_jobs, "modules"):
             pass
 
     def _renumber(self, of_module: Labels | None = None) -> None:

@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from fctoolbox.agreement import adjusted_rand, mean_agreement
 from fctoolbox.communities import compact, detect_communities, in_order_of_size
 from fctoolbox.errors import InputError, check_whole
-from fctoolbox.quality import OBJECTIVE, Labels, Objective, as_partitions, blocks
+from fctoolbox.quality import OBJECTIVE, Labels, Objective, as_partitions
 from fctoolbox.randomness import generator
+from fctoolbox.threads import blocks
 
 _MAX_ROUNDS = 100
+_BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +109,8 @@ def coassignment(partitions: ArrayLike) -> NDArray[np.float32]:
     n_partitions, n_units = labels.shape
     members = _members(labels)
     shares = np.empty((n_units, n_units), dtype=np.float32)
-    for rows in blocks(n_units):
-        for columns in blocks(n_units):
+    for rows in blocks(n_units, _BLOCK):
+        for columns in blocks(n_units, _BLOCK):
             if columns.start >= rows.start:
                 block = members[rows] @ members[columns].T / np.float32(n_partitions)
                 shares[rows, columns], shares[columns, rows] = block, block.T

@@ -1,10 +1,8 @@
 """What a partition is worth: signed modularity and its relatives, for one partition or thousands."""
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +11,7 @@ from fctoolbox.agreement import check_labels
 from fctoolbox.devices import torch_for
 from fctoolbox.errors import InputError, suggestion
 from fctoolbox.system import SYMMETRY_TOLERANCE, Floats, check_finite, not_finite
+from fctoolbox.threads import blocks, in_threads, n_threads
 
 OBJECTIVE: Literal["negative_asym"] = "negative_asym"
 OBJECTIVES = ("negative_asym", "negative_sym", "modularity", "uniform")
@@ -21,8 +20,6 @@ _SMALL = 2e8  # pairs of units: below this, threads cost more than they bring
 _LABEL_BYTES = 2**29  # labels that one pass over the matrix serves
 
 Labels = NDArray[np.intp]
-Part = TypeVar("Part")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +146,7 @@ class Quality:
         total = torch.zeros(len(partitions), dtype=torch.float64, device=device)
         n_modules = int(partitions.max()) + 1
         at_once = max(1, _LABEL_BYTES // (8 * n_modules * len(self.matrix)))
-        for rows in blocks(len(self.matrix)):
+        for rows in blocks(len(self.matrix), _BLOCK):
             weights = torch.from_numpy(self._rows(rows)).to(device)
             for start in range(0, len(partitions), at_once):
                 chunk = labels[start : start + at_once]
@@ -374,34 +371,6 @@ def as_partitions(labels: ArrayLike, n_units: int, *, ndim: int) -> NDArray[np.i
     return modules
 
 
-def n_threads(n_jobs: int) -> int:
-    """Threads that `n_jobs` asks for; -1 stands for all processors.
-
-    Raises
-    ------
-    InputError
-    """
-    if isinstance(n_jobs, bool) or not hasattr(n_jobs, "__index__") or n_jobs == 0:
-        raise InputError(f"n_jobs is {n_jobs!r}; it must be the number of threads, or -1 for all")
-    from joblib import cpu_count
-
-    return int(n_jobs) if n_jobs > 0 else max(1, int(cpu_count()) + 1 + int(n_jobs))
-
-
-def blocks(n: int, size: int = _BLOCK) -> list[slice]:
-    """0 … n in pieces."""
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def in_threads(task: Callable[[Part], Result], parts: list[Part], n_jobs: int, what: str) -> Iterator[Result]:
-    """Results in the order of the parts, with progress."""
-    from tqdm import tqdm
-
-    with ThreadPoolExecutor(n_jobs) as pool:
-        results = pool.map(task, parts) if n_jobs > 1 and len(parts) > 1 else map(task, parts)
-        yield from tqdm(results, total=len(parts), desc=what, unit="block", delay=2, disable=None, leave=False)
-
-
 def _strengths(weights: Floats, n_jobs: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     from fctoolbox._louvain import strengths
 
@@ -410,7 +379,7 @@ def _strengths(weights: Floats, n_jobs: int) -> tuple[NDArray[np.float64], NDArr
     def task(rows: slice) -> None:
         strengths(weights, rows.start, rows.stop, positive, negative)
 
-    for _ in in_threads(task, blocks(len(weights)), n_jobs, "strengths"):
+    for _ in in_threads(task, blocks(len(weights), _BLOCK), n_jobs, "strengths"):
         pass
     return positive, negative
 
@@ -449,8 +418,8 @@ def _averaged(matrix: Floats, what: str, *, own: bool) -> Floats:
     if own and not matrix.flags.writeable:
         raise InputError(f"overwrite=True, but {what} is read-only, and its two triangles differ by rounding")
     matrix = matrix if own else matrix.copy()
-    for rows in blocks(len(matrix)):
-        for columns in blocks(len(matrix)):
+    for rows in blocks(len(matrix), _BLOCK):
+        for columns in blocks(len(matrix), _BLOCK):
             if columns.start >= rows.start:
                 mean = (matrix[rows, columns] + matrix[columns, rows].T) / 2
                 matrix[rows, columns], matrix[columns, rows] = mean, mean.T
@@ -469,7 +438,7 @@ def _asymmetry(matrix: Floats, n_jobs: int) -> tuple[float, float]:
 
 def _check_finite_off_diagonal(matrix: Floats, what: str) -> None:
     count, first = 0, (0, 0)
-    for rows in blocks(len(matrix)):
+    for rows in blocks(len(matrix), _BLOCK):
         bad = np.argwhere(_off_diagonal(~np.isfinite(matrix[rows]), rows))
         if len(bad) and not count:
             first = (rows.start + int(bad[0, 0]), int(bad[0, 1]))
@@ -484,7 +453,7 @@ def _off_diagonal(block: NDArray[Any], rows: slice) -> NDArray[Any]:
 
 
 def _directed(matrix: NDArray[Any], what: str, tolerance: float) -> str:
-    for block in blocks(len(matrix)):
+    for block in blocks(len(matrix), _BLOCK):
         difference = np.abs(matrix[block].astype(np.float64) - matrix[:, block].T.astype(np.float64))
         if len(where := np.argwhere(_off_diagonal(difference, block) > tolerance)):
             i, j = int(where[0, 0]) + block.start, int(where[0, 1])
@@ -496,7 +465,7 @@ def _directed(matrix: NDArray[Any], what: str, tolerance: float) -> str:
 
 
 def _negative(weights: Floats) -> str:
-    for block in blocks(len(weights)):
+    for block in blocks(len(weights), _BLOCK):
         rows = _off_diagonal(weights[block] < 0, block)
         if rows.any():
             i, j = (int(index) for index in np.argwhere(rows)[0])

@@ -495,8 +495,11 @@ def test_a_scheduler_that_does_not_answer(address, why, monkeypatch):
             use()
 
 
-def test_threads_need_no_check():
+def test_threads_need_no_check(monkeypatch):
+    asked = []
+    monkeypatch.setattr(chunks, "_connected", asked.append)
     Workers().check()
+    assert not asked
 
 
 def test_a_worker_with_other_software_is_refused():

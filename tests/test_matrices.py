@@ -229,7 +229,9 @@ def test_files_that_differ_in_every_name_are_refused_at_once(own, monkeypatch):
 
 def test_inputs_may_be_called_like_units(own):
     # Cortex onto itself: the columns are the units, too, but nothing is transposed.
-    own("connectivity", changes={"projection": (numbers(6, 6), UNITS, UNITS)})
+    system = own("connectivity", changes={"projection": (numbers(6, 6), UNITS, UNITS)})
+    assert system.units == system.projection.inputs == UNITS
+    np.testing.assert_array_equal(system.projection.weights, numbers(6, 6))
     own(changes={"projection": (numbers(6, 6),), "connectivity": (CONNECTIVITY,)})
     own(changes={"projection": (numbers(6, 6),), "timeseries": (TIMESERIES,)})
     own(changes={"projection": (WEIGHTS,), "timeseries": (TIMESERIES[:6],)})  # as many times as units

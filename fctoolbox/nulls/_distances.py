@@ -4,10 +4,10 @@
 
 import numpy as np
 
-from fctoolbox._louvain import _compiled
+from fctoolbox.compiled import compiled
 
 
-@_compiled()
+@compiled()
 def straight_lines(vertices, faces, across, most_crossed, rows, columns, lengths):
     """Straight lines from vertices across the triangles that lie behind the edges opposite to them.
 
@@ -102,7 +102,7 @@ def straight_lines(vertices, faces, across, most_crossed, rows, columns, lengths
     return count
 
 
-@_compiled()
+@compiled()
 def _search(starts, neighbours, lengths, source, limit, most, best, reached, keys, heap, waiting, touched):
     """Dijkstra's search from one vertex, until `most` vertices are reached or the next is farther than `limit`.
 
@@ -150,7 +150,7 @@ def _search(starts, neighbours, lengths, source, limit, most, best, reached, key
     return n_reached
 
 
-@_compiled()
+@compiled()
 def _memory(n, n_links):
     return (
         np.full(n, np.inf),
@@ -162,7 +162,7 @@ def _memory(n, n_links):
     )
 
 
-@_compiled()
+@compiled()
 def paths_to_all(starts, neighbours, lengths, sources, distances):
     """Fill ``distances[k, j]`` with the length of the shortest path from ``sources[k]`` to j."""
     n = len(starts) - 1
@@ -173,7 +173,7 @@ def paths_to_all(starts, neighbours, lengths, sources, distances):
             distances[k, reached[r]] = keys[r]
 
 
-@_compiled()
+@compiled()
 def paths_to_nearest(starts, neighbours, lengths, sources, distances, index):
     """Fill row k with the vertices that are nearest to ``sources[k]``, itself first, and their distances."""
     n = len(starts) - 1
@@ -187,7 +187,7 @@ def paths_to_nearest(starts, neighbours, lengths, sources, distances, index):
             distances[k, r], index[k, r] = keys[r], reached[r]
 
 
-@_compiled()
+@compiled()
 def paths_within(starts, neighbours, lengths, sources, limit):
     """How many vertices are within `limit` of each source; which, one source after another; their distances."""
     n = len(starts) - 1

@@ -4,10 +4,10 @@
 
 import numpy as np
 
-from fctoolbox._louvain import _compiled
+from fctoolbox.compiled import compiled
 
 
-@_compiled()
+@compiled()
 def sized_assignment(scores, sizes):
     """The partition with communities of the given sizes whose units' scores have the largest sum.
 

@@ -7,21 +7,21 @@ first `n_large` cells grow and exchange units, the others (crumbs) are placed on
 
 import numpy as np
 
-from fctoolbox._louvain import _compiled
+from fctoolbox.compiled import compiled
 
 _CROWDED = 64  # cells up to this size are searched whole before a unit is kept in them
 _PARTNERS = 40  # units tried for the second half of an exchange
 _BLOBS = 30  # places tried for a crumb
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _longer(values, length):  # type: ignore[no-untyped-def]
     longer = np.empty(length, dtype=values.dtype)
     longer[: len(values)] = values
     return longer
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _spread(graph, seeds, region, inside, passable, owner, distance):  # type: ignore[no-untyped-def]
     """The seed nearest to each unit of a region, and how far it is; crumbs may be passed through.
 
@@ -74,7 +74,7 @@ def _spread(graph, seeds, region, inside, passable, owner, distance):  # type: i
         bucket += 1
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def roughened(indptr, indices, lengths, roughness, n_patches, rng):  # type: ignore[no-untyped-def]
     """The graph with lengths times ``exp(roughness · z)``: z is noise of each unit, and of a patch around it.
 
@@ -104,7 +104,7 @@ def roughened(indptr, indices, lengths, roughness, n_patches, rng):  # type: ign
     return indptr, indices, rough, width, n_buckets
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _buckets(lengths):  # type: ignore[no-untyped-def]
     """Width and number of buckets: narrower than most edges, though not so many as to fill the memory."""
     longest = lengths.max()
@@ -112,7 +112,7 @@ def _buckets(lengths):  # type: ignore[no-untyped-def]
     return width, int(longest / width) + 3
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def place_crumbs(indptr, indices, cells, members, starts, label, rng):  # type: ignore[no-untyped-def]
     """Put each crumb somewhere in its piece of the graph, as a compact blob that touches none of its module."""
     n_large, module, size, piece = cells
@@ -156,7 +156,7 @@ def place_crumbs(indptr, indices, cells, members, starts, label, rng):  # type: 
                     left -= 1
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _is_whole(indptr, indices, units, size, region, inside, passable, seen, queue):  # type: ignore[no-untyped-def]
     """Whether the `size` units of a region that are among `units` are contiguous, by way of crumbs or without."""
     seen[:] = False
@@ -179,7 +179,7 @@ def _is_whole(indptr, indices, units, size, region, inside, passable, seen, queu
     return found == size
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _smallest(values, k):  # type: ignore[no-untyped-def]
     """The k-th smallest value, k from 0 (Hoare's selection; np.partition takes seconds to compile)."""
     values = values.copy()
@@ -205,7 +205,7 @@ def _smallest(values, k):  # type: ignore[no-untyped-def]
     return values[k]
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _units_of(label, cell, count):  # type: ignore[no-untyped-def]
     units = np.empty(count, dtype=np.int64)
     found = 0
@@ -216,7 +216,7 @@ def _units_of(label, cell, count):  # type: ignore[no-untyped-def]
     return units
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def split(graph, units, n_first, region, inside, fresh, passable, farthest, room, rng):  # type: ignore[no-untyped-def]
     """Split a region in two contiguous parts, the first with `n_first` units; the second becomes region `fresh`.
 
@@ -253,7 +253,7 @@ def split(graph, units, n_first, region, inside, fresh, passable, farthest, room
     return one and _is_whole(indptr, indices, units, len(units) - n_first, region, fresh, passable, seen, queue)
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _borders(indptr, indices, module, label, units, cell, other_cell):  # type: ignore[no-untyped-def]
     """Edges of two cells' units between modules, and between pieces of one module that should not touch."""
     between, touching = 0, 0
@@ -272,7 +272,7 @@ def _borders(indptr, indices, module, label, units, cell, other_cell):  # type: 
     return between // 2, touching // 2
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def recombine(graph, rough, cells, label, passable, room, length, touching, target, work, rng):  # type: ignore[no-untyped-def]
     """Join two adjacent cells and split them anew, again and again, where that brings the boundary nearer its target.
 
@@ -322,7 +322,7 @@ def recombine(graph, rough, cells, label, passable, room, length, touching, targ
     return length
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _touching(indptr, indices, module, label, unit):  # type: ignore[no-untyped-def]
     total = 0
     for k in range(indptr[unit], indptr[unit + 1]):
@@ -331,7 +331,7 @@ def _touching(indptr, indices, module, label, unit):  # type: ignore[no-untyped-
     return total
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def swap_crumbs(indptr, indices, cells, label, order, starts, rng):  # type: ignore[no-untyped-def]
     """Crumbs that touch their own module change places with others of their size, where that helps.
 
@@ -372,7 +372,7 @@ def swap_crumbs(indptr, indices, cells, label, order, starts, rng):  # type: ign
             label[ours], label[theirs] = one, other
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _change(indptr, indices, module, label, unit, cell):  # type: ignore[no-untyped-def]
     """How many more edges join two modules once the unit belongs to `cell`."""
     before, after = 0, 0
@@ -383,7 +383,7 @@ def _change(indptr, indices, module, label, unit, cell):  # type: ignore[no-unty
     return after - before
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _touches(indptr, indices, module, label, unit, cell):  # type: ignore[no-untyped-def]
     """Whether the unit, once in `cell`, would join it to another piece of its module."""
     for k in range(indptr[unit], indptr[unit + 1]):
@@ -393,7 +393,7 @@ def _touches(indptr, indices, module, label, unit, cell):  # type: ignore[no-unt
     return False
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _holds_together(indptr, indices, label, count, unit, marks):  # type: ignore[no-untyped-def]
     """Whether the unit's cell stays in one piece without it.
 
@@ -458,7 +458,7 @@ def _holds_together(indptr, indices, label, count, unit, marks):  # type: ignore
     return n_parts == 1
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _on_border(indptr, indices, n_large, label, unit):  # type: ignore[no-untyped-def]
     for k in range(indptr[unit], indptr[unit + 1]):
         if label[indices[k]] < n_large and label[indices[k]] != label[unit]:
@@ -466,7 +466,7 @@ def _on_border(indptr, indices, n_large, label, unit):  # type: ignore[no-untype
     return False
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def _hand_over(indptr, indices, n_large, label, count, unit, cell, border, place, n_border):  # type: ignore[no-untyped-def]
     """Give the unit to the cell, and keep the list of units at a border."""
     count[label[unit]] -= 1
@@ -490,7 +490,7 @@ def _hand_over(indptr, indices, n_large, label, count, unit, cell, border, place
     return n_border
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def exchange(graph, cells, label, length, target, n_attempts, n_more, rng):  # type: ignore[no-untyped-def]
     """Exchanges of units between adjacent cells that keep sizes and pieces, until the boundary has its length.
 
@@ -556,7 +556,7 @@ def exchange(graph, cells, label, length, target, n_attempts, n_more, rng):  # t
     return length
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def boundary(indptr, indices, module):  # type: ignore[no-untyped-def]
     """Number of edges between two modules, from the module of each unit."""
     twice = 0
@@ -566,7 +566,7 @@ def boundary(indptr, indices, module):  # type: ignore[no-untyped-def]
     return twice // 2
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def pieces(indptr, indices, module, piece):  # type: ignore[no-untyped-def]
     """Number of connected pieces of modules; the piece of each unit is written into `piece`."""
     n = len(module)

@@ -4,10 +4,10 @@
 
 import numpy as np
 
-from fctoolbox._louvain import _compiled
+from fctoolbox.compiled import compiled
 
 
-@_compiled()
+@compiled()
 def nearest_after_rotation(points, rotations, starts, neighbours, sequence, parents, units, orders):
     """Fill ``orders[k, units[v]]`` with the unit whose rotated point is nearest to point v.
 
@@ -53,7 +53,7 @@ def nearest_after_rotation(points, rotations, starts, neighbours, sequence, pare
             orders[k, units[v]] = units[here]
 
 
-@_compiled()
+@compiled()
 def farthest_first(costs):
     """Váša's assignment: again and again, the row whose cheapest free column is dearest takes that column.
 

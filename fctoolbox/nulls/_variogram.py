@@ -1,24 +1,13 @@
 """The compiled loops behind variograms; they release the interpreter lock, so threads run them side by side."""
 
 import numpy as np
-from numba import njit
+
+from fctoolbox.compiled import REORDERED, compiled
 
 DEGREE = 5  # of the polynomials in which the weights of a pair are written, within a bin of distances
-# Sums may be taken in another order (vector units), but NaN and infinity keep their meaning.
-_REORDERED = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def _compiled(**options):  # type: ignore[no-untyped-def]
-    def compiled(function):  # type: ignore[no-untyped-def]
-        try:
-            return njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:  # no folder that compiled code could be kept in: it is compiled anew in each process
-            return njit(nogil=True, **options)(function)
-
-    return compiled
-
-
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def count_near(distances, limit):  # type: ignore[no-untyped-def]
     """Number of pairs i < j closer than a limit."""
     count = 0
@@ -28,7 +17,7 @@ def count_near(distances, limit):  # type: ignore[no-untyped-def]
     return count
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def fill_near(distances, limit, first, second, lengths):  # type: ignore[no-untyped-def]
     """The pairs of `count_near`, written into arrays of their number."""
     p = 0
@@ -39,7 +28,7 @@ def fill_near(distances, limit, first, second, lengths):  # type: ignore[no-unty
                 p += 1
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def moments(maps, first, second, offset, starts, sums):  # type: ignore[no-untyped-def]
     """``sums[bin, d, k] = Σ offset^d (x_i - x_j)²`` over the pairs (i, j) of a bin, for map k and d = 0 … 5.
 
@@ -83,7 +72,7 @@ def moments(maps, first, second, offset, starts, sums):  # type: ignore[no-untyp
                 s5[k] += v0 + v1 + v2 + v3
 
 
-@_compiled(fastmath=_REORDERED)  # type: ignore[no-untyped-call]
+@compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
 def smooth_nearest(maps, indices, weights, counts, start, smooth):  # type: ignore[no-untyped-def]
     """``smooth[l, start + i] = Σ_k weights[i, l, k] maps[indices[start + i, k]]`` over the counts[l] nearest.
 
@@ -108,7 +97,7 @@ def smooth_nearest(maps, indices, weights, counts, start, smooth):  # type: igno
                     sums[m] += weight * values[m]
 
 
-@_compiled()  # type: ignore[no-untyped-call]
+@compiled()  # type: ignore[no-untyped-call]
 def fill_communities(order, sizes, communities):  # type: ignore[no-untyped-def]
     """Give each unit to a community, in an order of all their pairs; a community that has its size takes no more.
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fctoolbox.devices import torch_for
-from fctoolbox.nulls._variogram_space import SMOOTHING, Dense, Pairs, Space, slices, spread
+from fctoolbox.nulls._variogram_space import SMOOTHING, Dense, Pairs, Space
+from fctoolbox.threads import blocks, in_threads
 
 _LANES = 8  # maps of one vector instruction
 _MAPS_AT_ONCE = 8 * _LANES
@@ -39,7 +40,8 @@ class Loops:
             moments(maps, pairs.first, pairs.second, pairs.offset, pairs.starts, sums)
             variograms[chosen] = (pairs.from_moments @ sums.reshape(-1, maps.shape[1]))[:, :width].T
 
-        spread(task, slices(columns.shape[1], _MAPS_AT_ONCE), n_jobs or self.n_jobs)
+        for _ in in_threads(task, blocks(columns.shape[1], _MAPS_AT_ONCE), n_jobs or self.n_jobs):
+            pass
         return variograms.reshape(n_levels, n_maps, -1)
 
     def chosen(self, stack: NDArray[np.float64], levels: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -63,7 +65,7 @@ class Torch:
         smooth = self._torch.empty((len(space.counts), *maps.shape), dtype=self._torch.float64, device=self._device)
         n_terms = 1 if isinstance(space, Dense) else space.nearest.indices.shape[1] * maps.shape[1]
         size = min(128, max(1, _CHUNK_BYTES // (8 * n_terms)))
-        for rows in slices(space.n_units, size):
+        for rows in blocks(space.n_units, size):
             if isinstance(space, Dense):
                 near = space.distances[rows].astype(np.float64)
                 for level in range(len(space.counts)):
@@ -82,7 +84,7 @@ class Torch:
         sums = torch.zeros((len(lags), columns.shape[1]), dtype=torch.float64, device=self._device)
         total = torch.zeros((len(lags), 1), dtype=torch.float64, device=self._device)
         places = self._moved(lags)[:, None]
-        for chosen in slices(len(pairs.first), max(1, _CHUNK_BYTES // (8 * max(columns.shape[1], len(lags))))):
+        for chosen in blocks(len(pairs.first), max(1, _CHUNK_BYTES // (8 * max(columns.shape[1], len(lags))))):
             first, second = (self._moved(each[chosen].astype(np.int64)) for each in (pairs.first, pairs.second))
             apart = (self._moved(pairs.lengths[chosen]) - places) * (SMOOTHING / (lags[1] - lags[0]))
             weights = torch.exp(-(apart**2) / 2)

@@ -1,16 +1,16 @@
 """What a variogram needs to know of distances: neighbourhoods, pairs of units, and their weights."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fctoolbox.errors import InputError, check_whole, listed, suggestion
-from fctoolbox.quality import n_threads
+from fctoolbox.nulls.distances import nearest_euclidean
 from fctoolbox.system import Floats, check_symmetric
+from fctoolbox.threads import blocks, in_threads
 
 SMOOTHING = 2.68 / 3  # of the variogram: 3 lags wide, in units of which the Gaussian's argument is 2.68
 _MIN_UNITS = 15
@@ -20,9 +20,6 @@ _NEIGHBOURHOODS_SAMPLED = tuple(float(share) for share in np.arange(0.3, 1.0, 0.
 _PERCENTILE, _PERCENTILE_SAMPLED = 25, 70
 _BINS_PER_LAG = 32
 _ROWS_AT_ONCE = 128
-
-Part = TypeVar("Part")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,22 +89,15 @@ def nearest_units(positions: ArrayLike, n_neighbours: int = 1000, *, n_jobs: int
     ------
     InputError
     """
-    from scipy.spatial import cKDTree
-
     places = np.asarray(positions, dtype=np.float64)
     if places.ndim != 2 or not np.isfinite(places).all():
         raise InputError(f"positions have shape {places.shape}; they need (n_units, 3) and finite numbers")
     check_whole("n_neighbours", n_neighbours, 1)
-    n_units = len(places)
-    if n_neighbours >= n_units:
-        raise InputError(f"n_neighbours is {n_neighbours}, but each of the {n_units} units has {n_units - 1} others")
-    lengths, indices = cKDTree(places).query(places, k=n_neighbours + 1, workers=n_threads(n_jobs))
-    # Of units at one place, any may come first; among many of them, a unit may not even find itself.
-    itself = indices == np.arange(n_units)[:, None]
-    itself[~itself.any(axis=1), -1] = True
-    others = ~itself
-    shape = (n_units, n_neighbours)
-    return Nearest(indices[others].reshape(shape), lengths[others].reshape(shape).astype(np.float32))
+    if n_neighbours >= len(places):
+        others = len(places) - 1
+        raise InputError(f"n_neighbours is {n_neighbours}, but each of the {len(places)} units has {others} others")
+    lengths, index = nearest_euclidean(places, n_neighbours + 1, n_jobs=n_jobs)
+    return Nearest(index[:, 1:], lengths[:, 1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +219,8 @@ class Dense:
             for level in range(len(self.counts)):
                 np.matmul(self.weights(near, rows, level), maps, out=smooth[level, rows])
 
-        spread(task, slices(self.n_units), n_jobs)
+        for _ in in_threads(task, blocks(self.n_units, _ROWS_AT_ONCE), n_jobs):
+            pass
         return smooth
 
 
@@ -284,7 +275,8 @@ class Sampled:
         def task(rows: slice) -> None:
             smooth_nearest(maps, self.nearest.indices, self.weights(rows), counts, rows.start, smooth)
 
-        spread(task, slices(self.n_units), n_jobs)
+        for _ in in_threads(task, blocks(self.n_units, _ROWS_AT_ONCE), n_jobs):
+            pass
         return smooth
 
 
@@ -328,7 +320,8 @@ def space_of(
     def task(rows: slice) -> None:
         reach[rows] = np.sort(distances[rows], axis=1)[:, counts]
 
-    spread(task, slices(len(distances)), n_jobs)
+    for _ in in_threads(task, blocks(len(distances), _ROWS_AT_ONCE), n_jobs):
+        pass
     for level, count in enumerate(counts):
         check_reach(reach[:, level], count)
     first, second, lengths = near_pairs(distances, percentile)
@@ -452,15 +445,3 @@ def check_reach(reach: Floats, count: int) -> None:
             f"the null 'variogram' averages over the {count} nearest neighbours of each unit, and those of "
             f"{len(crowded)} units lie at the same place (the first is unit {crowded[0]}, counted from 0)"
         )
-
-
-def slices(n: int, size: int = _ROWS_AT_ONCE) -> list[slice]:
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def spread(task: Callable[[Part], Result], parts: Sequence[Part], n_jobs: int) -> list[Result]:
-    """Results in the order of the parts."""
-    if n_jobs == 1 or len(parts) == 1:
-        return [task(part) for part in parts]
-    with ThreadPoolExecutor(n_jobs) as pool:
-        return list(pool.map(task, parts))

@@ -9,8 +9,8 @@ from scipy import sparse
 from scipy.spatial.distance import cdist
 
 from fctoolbox.errors import InputError, check_whole, listed
-from fctoolbox.quality import blocks, in_threads, n_threads
 from fctoolbox.system import Floats, Geometry, Surface, check_finite, check_symmetric
+from fctoolbox.threads import blocks, in_threads, n_threads
 
 # Paths may leave the edges for straight lines across up to so many of them: on the fsLR 32k midthickness surfaces paths
 # are then 0.4 % longer than exact ones on average (at most 3.6 %); along the edges alone 12 % (at most 53 %), and the

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fctoolbox.errors import InputError, check_whole, suggestion
+from fctoolbox.nulls._maps import indicators
 from fctoolbox.nulls.distances import check_distances
 from fctoolbox.randomness import generator
 from fctoolbox.system import check_finite
@@ -230,23 +231,20 @@ def moran_labels(
     given = np.asarray(labels)
     if given.ndim != 1:
         raise InputError(f"labels have shape {given.shape}; there must be one for each unit, (n_units,)")
-    names, first, community = np.unique(given, return_index=True, return_inverse=True)
-    by_first = np.argsort(first)
-    names, community = names[by_first], np.argsort(by_first)[community]
-    sizes = np.bincount(community)
-    indicators = (community == np.arange(len(names))[:, None]).astype(np.float64)
+    names, maps = indicators(given)
+    sizes = maps.sum(axis=1).astype(np.intp)
     check_whole("n_nulls", n_nulls, 1)
     basis = _basis(weights, distances, eigenvectors)
     if len(given) != len(basis.vectors):
         raise InputError(f"there are {len(given)} labels, but the weights are of {len(basis.vectors)} units")
     random = generator(rng)
     nulls = np.empty((n_nulls, len(given)), dtype=given.dtype)
-    at_once = max(1, _BLOCK_VALUES // indicators.size)
+    at_once = max(1, _BLOCK_VALUES // maps.size)
     from fctoolbox.nulls._moran import sized_assignment
 
     for start in range(0, n_nulls, at_once):
         scores = moran(
-            indicators, eigenvectors=basis, n_nulls=min(at_once, n_nulls - start), rng=random, procedure=procedure,
+            maps, eigenvectors=basis, n_nulls=min(at_once, n_nulls - start), rng=random, procedure=procedure,
             joint=True,
         )  # fmt: skip
         for k, each in enumerate(scores):

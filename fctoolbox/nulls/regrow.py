@@ -11,9 +11,9 @@ from scipy import sparse
 
 from fctoolbox.errors import InputError, check_whole, listed
 from fctoolbox.nulls.graph import pieces_of
-from fctoolbox.quality import in_threads, n_threads
 from fctoolbox.randomness import generator
 from fctoolbox.system import SYMMETRY_TOLERANCE, Integers
+from fctoolbox.threads import in_threads, n_threads
 
 _CRUMB = 1 / 500  # of the units: smaller pieces are put in place as they are
 _MOST_LARGE = 64

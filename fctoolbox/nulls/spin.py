@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fctoolbox.errors import InputError, check_whole, listed, suggestion
 from fctoolbox.nulls.distances import directions_on_sphere, members
-from fctoolbox.quality import blocks, in_threads, n_threads
 from fctoolbox.randomness import generator
 from fctoolbox.system import Floats, Surface
+from fctoolbox.threads import blocks, in_threads, n_threads
 
 Assignment = Literal["hungarian", "vasa", "nearest"]
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from fctoolbox.errors import InputError, check_whole, listed
+from fctoolbox.nulls._maps import indicators
 from fctoolbox.nulls._variogram_engines import Engine, Loops, Torch
 from fctoolbox.nulls._variogram_space import (
     Dense,
@@ -27,11 +28,10 @@ from fctoolbox.nulls._variogram_space import (
     sampled_limit,
     shares_of,
     space_of,
-    spread,
 )
-from fctoolbox.quality import n_threads
 from fctoolbox.randomness import generator
 from fctoolbox.system import Floats
+from fctoolbox.threads import in_threads, n_threads
 
 __all__ = ["Nearest", "VariogramSurrogates", "check_variogram", "nearest_units", "variogram", "variogram_surrogates"]
 
@@ -235,22 +235,18 @@ def variogram(
     if given.ndim != 1 or (given.dtype.kind == "f" and not np.isfinite(given).all()):
         raise InputError(f"labels have shape {given.shape}; they need (n_units,), and a community for every unit")
     check_shape(len(given), distances, "labels")
-    # Communities in the order of their first units: the draws do not know the names.
-    names, first, alphabetical = np.unique(given, return_index=True, return_inverse=True)
+    names, maps = indicators(given)
     if len(names) == 1:
         raise InputError("the null 'variogram' needs values that are not all equal; there is a single community")
-    order = np.argsort(first)
-    communities = np.argsort(order)[alphabetical]
-    indicators = (communities == np.arange(len(names))[:, None]).astype(np.float64)
-    sizes = np.bincount(communities)
+    sizes = maps.sum(axis=1).astype(np.intp)
     space = space_of(
         distances, shares_of(None, distances), "exp", percentile_of(None, distances), N_LAGS, N_ROWS, threads
     )  # fmt: skip
     nulls: list[NDArray[np.intp]] = []
     for draws in _draws(space, len(names), n_nulls, generator(rng), jointly=True):
-        fields = _surrogates(Loops(space, threads), indicators, draws, resample=False).maps
-        nulls += spread(lambda each: _filled(each, sizes), list(fields), threads)
-    return np.asarray(names[order][np.stack(nulls)])
+        fields = _surrogates(Loops(space, threads), maps, draws, resample=False).maps
+        nulls += in_threads(lambda each: _filled(each, sizes), list(fields), threads)
+    return np.asarray(names[np.stack(nulls)])
 
 
 def check_variogram(distances: Floats | Nearest) -> None:
@@ -361,9 +357,8 @@ def _surrogates(backend: Engine, values: NDArray[np.float64], draws: _Draws, *, 
     if isinstance(space, Dense):
         return fitted(slice(0, n_nulls), space.pairs, backend.n_jobs)
     singles = [slice(k, k + 1) for k in range(n_nulls)]
-    return _stacked(
-        spread(lambda null: fitted(null, space.pairs_of(draws.rows[null.start]), 1), singles, backend.n_jobs)
-    )
+    alone = in_threads(lambda null: fitted(null, space.pairs_of(draws.rows[null.start]), 1), singles, backend.n_jobs)
+    return _stacked(list(alone))
 
 
 def _compared(
