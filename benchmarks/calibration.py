@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -45,6 +45,8 @@ class Setting:
         Share of the signal that comes through the projection; 0 is none.
     skewed : bool
         Log-normal weights in place of half-normal ones.
+    unequal : bool
+        Inputs of unequal strength (a log-normal factor each), and half-normal weights down to 0 in place of 0.05.
     partition : str
         ``found`` on the projection, or ``compact``: an arbitrary Voronoi partition.
     """
@@ -57,12 +59,14 @@ class Setting:
     relation: float = 0.0
     partition: str = "found"
     skewed: bool = False
+    unequal: bool = False
 
     def __str__(self) -> str:
         kind = (
             "compact, arbitrary partition"
             if self.partition == "compact"
-            else f"{'log-normal' if self.skewed else 'half-normal'} projection {self.projection_scale:g} mm"
+            else f"{'unequal ' if self.unequal else ''}{'log-normal' if self.skewed else 'half-normal'} projection "
+            f"{self.projection_scale:g} mm"
         )
         related = f", **{self.relation:.0%} through the projection**" if self.relation else ""
         return f"{self.layout}, {self.n_units} units, {kind}, FC {self.connectivity} {self.fc_scale:g} mm{related}"
@@ -85,6 +89,11 @@ FULL = [
             (25, "networks", True),
             (25, "distance", True),
         )
+    ),
+    *(
+        Setting("scattered", 60, 25, 25, connectivity, skewed=skewed, unequal=True)
+        for connectivity in ("networks", "distance")
+        for skewed in (False, True)
     ),
     *(Setting("volume", 120, 25, 25, connectivity) for connectivity in ("networks", "distance")),
     *(Setting("scattered", 20, 25, 25, connectivity) for connectivity in ("networks", "distance")),
@@ -116,7 +125,9 @@ def simulate(setting: Setting, rng: np.random.Generator):
     where = positions(setting, rng)
     distances = fct.nulls.euclidean_distances(where)
     inputs = smooth_fields(distances, length_scale=setting.projection_scale, n_fields=35, rng=rng)
-    weights = np.exp(inputs.T) if setting.skewed else np.maximum(inputs.T, 0) + 0.05
+    weights = np.exp(inputs.T) if setting.skewed else np.maximum(inputs.T, 0) + (0 if setting.unequal else 0.05)
+    if setting.unequal:
+        weights *= np.exp(rng.standard_normal(weights.shape[1]))
     n_networks, n_times = (12, 300) if setting.connectivity == "networks" else (300, 1000)
     maps = smooth_fields(distances, length_scale=setting.fc_scale, n_fields=n_networks, rng=rng)
     signal = rng.standard_normal((n_times, n_networks)) @ maps / np.sqrt(n_networks)
@@ -127,7 +138,7 @@ def simulate(setting: Setting, rng: np.random.Generator):
     return where, distances, weights, fct.functional_connectivity(signal + noise)
 
 
-def p_values(setting: Setting, seed: int, n_nulls: int) -> dict[tuple[str, str], float]:
+def p_values(setting: Setting, seed: int, n_nulls: int, models: Sequence[str] = NULLS) -> dict[tuple[str, str], float]:
     """p of each statistic under each null, in one simulated system."""
     from fctoolbox.nulls.graph import nearest_graph
 
@@ -149,7 +160,7 @@ def p_values(setting: Setting, seed: int, n_nulls: int) -> dict[tuple[str, str],
     }
     warnings.simplefilter("ignore")  # a boundary that cannot be matched is part of what is measured
     found = {}
-    for model in NULLS:
+    for model in models:
         if model == "spin" and setting.layout != "sphere":
             continue
         if model == "projection" and setting.partition == "compact":
@@ -170,18 +181,18 @@ def interval(hits: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def table(settings: list[Setting], n_simulations: int, n_nulls: int, jobs: int) -> Iterator[str]:
+def table(settings: list[Setting], n_simulations: int, n_nulls: int, models: Sequence[str], jobs: int) -> Iterator[str]:
     """Markdown: a row for each setting and statistic, a column for each null."""
     names = {"q": "induced Q*", "r": "r", "partial_r": "r without distance"}
-    yield f"| system (synthetic) | statistic | {' | '.join(NULLS)} |"
-    yield f"|---|---|{'---|' * len(NULLS)}"
+    yield f"| system (synthetic) | statistic | {' | '.join(models)} |"
+    yield f"|---|---|{'---|' * len(models)}"
     with ProcessPoolExecutor(jobs) as pool:
         for setting in settings:
-            tasks = [pool.submit(p_values, setting, seed, n_nulls) for seed in range(n_simulations)]
+            tasks = [pool.submit(p_values, setting, seed, n_nulls, models) for seed in range(n_simulations)]
             found = [task.result() for task in tqdm(tasks, desc=str(setting), disable=None, leave=False)]
             for name, words in names.items():
                 cells = []
-                for model in NULLS:
+                for model in models:
                     ps = [each[model, name] for each in found if (model, name) in each]
                     if not ps:
                         cells.append("–")
@@ -199,6 +210,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="all settings, 80 simulations each")
     parser.add_argument("--simulations", type=int, help="of each setting")
     parser.add_argument("--nulls", type=int, default=39, help="of each kind")
+    parser.add_argument("--null", action="append", choices=NULLS, help="only this one; repeatable")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     n_simulations = options.simulations or (80 if options.full else 20)
@@ -207,7 +219,9 @@ def main() -> int:
         f"Share of {n_simulations} simulations with p ≤ {ALPHA} ({options.nulls} nulls each), 95 % interval.\n",
         flush=True,
     )
-    for line in table(FULL if options.full else SHORT, n_simulations, options.nulls, options.jobs):
+    for line in table(
+        FULL if options.full else SHORT, n_simulations, options.nulls, options.null or NULLS, options.jobs
+    ):
         print(line, flush=True)
     print(f"\n{time.perf_counter() - started:.0f} s", flush=True)
     return 0

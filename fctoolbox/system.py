@@ -109,6 +109,17 @@ class InputProjection:
             return replace(self, weights=FactoredMatrix(self.weights.left[index], self.weights.right))
         return replace(self, weights=self.weights[index])
 
+    def select_inputs(self, index: Integers) -> "InputProjection":
+        """The projection from the inputs at `index`, onto all units."""
+        index = np.asarray(index, dtype=np.intp)
+        weights = self.weights
+        if isinstance(weights, FactoredMatrix):
+            chosen: Weights = FactoredMatrix(weights.left, weights.right[:, index])
+        else:
+            chosen = weights[:, index]
+        groups = None if self.groups is None else tuple(self.groups[j] for j in index)
+        return InputProjection(chosen, tuple(self.inputs[j] for j in index), groups)
+
 
 @dataclass(frozen=True, eq=False)
 class RecurrentActivity:

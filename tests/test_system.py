@@ -408,3 +408,20 @@ def test_facts_name_what_is_there(full):
     )
     assert facts["Geometry"] == "positions, distances, surface, volume"
     assert repr(full) == "<RecurrentSystem 'made up (synthetic)': 12 units, 5 inputs>"
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "factored"])
+def test_inputs_can_be_selected_with_their_names_and_groups(kind):
+    weights = np.arange(12.0).reshape(3, 4)
+    given = {
+        "dense": weights,
+        "sparse": sparse.csr_array(weights),
+        "factored": FactoredMatrix(weights, np.eye(4)),
+    }[kind]
+    projection = InputProjection(given, inputs=("a", "b", "c", "d"), groups=("x", "y", "x", "y"))
+    chosen = projection.select_inputs([2, 0])
+    found = chosen.weights
+    dense = found.left @ found.right if kind == "factored" else found.toarray() if kind == "sparse" else found
+    np.testing.assert_array_equal(dense, weights[:, [2, 0]])
+    assert (chosen.inputs, chosen.groups) == (("c", "a"), ("x", "x"))
+    assert InputProjection(given).select_inputs(np.array([1])).groups is None

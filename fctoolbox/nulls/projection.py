@@ -11,39 +11,52 @@ from fctoolbox.system import FactoredMatrix, Floats, Weights
 
 _MIN_UNITS = 10
 _KNOTS = 16
+_TIE_ROUNDS = 4
+_TIE_NOISE = 0.1  # of the scores' variance: how much of a unit's score its neighbours are taken not to know
 
 
 @dataclass(frozen=True, eq=False)
 class ProjectionModes:
     """A projection as spatial modes, whose signs can be drawn anew.
 
-    With G the normal scores of each input's weights over the units and M orthonormal spatial modes, a surrogate is
-    ``M S Mᵀ G`` with random signs S = diag(±1), the same for all inputs; then each input's weights are put in the
-    order of its column. So every input keeps its weights, to the last digit, and its power in each mode (how smooth
-    it is); every two inputs keep their covariance, up to the change back from scores; what is lost is where on the
-    map it all happens.
+    With G the normal scores of the weights, all inputs ranked together, and M orthonormal spatial modes, a surrogate
+    is ``M S Mᵀ G`` with random signs S = diag(±1), the same for all inputs; then the weights are given back in that
+    order. So every input keeps its mean score and its power in each mode (how strong and how smooth it is), every two
+    inputs keep the covariance of their scores, the weights are the same set (each in units of its input); what is
+    lost is where on the map it all happens.
 
     Parameters
     ----------
     modes : (n_units, n_modes) array
         M.
-    coefficients : (n_modes, n_inputs) array
-        Mᵀ G.
-    ascending : (n_units, n_inputs) array
-        The weights of each input in ascending order.
+    coefficients : (n_modes, n_varying) array
+        Mᵀ G, of the inputs that do not reach all units alike.
+    mean : (n_varying,) array
+        Mean score of each of them, which no sign changes.
+    ascending : (n_units * n_varying,) array
+        All their weights, in units of their input, in ascending order.
+    floor, scale : (n_inputs,) array
+        A weight is ``floor + scale × the weight in units of its input``; the scale of an input that reaches all
+        units alike is 0.
     """
 
     modes: NDArray[np.float64]
     coefficients: NDArray[np.float64]
+    mean: NDArray[np.float64]
     ascending: NDArray[np.float64]
+    floor: NDArray[np.float64]
+    scale: NDArray[np.float64]
 
     def weights(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
         """The surrogate projection with these signs of the modes; (n_units, n_inputs)."""
-        scores = self.modes @ (np.asarray(signs)[:, None] * self.coefficients)
-        # Units whose scores are equal but for rounding keep their order, so that no signs changed is nothing changed.
-        order = np.argsort(np.round(scores, 9), axis=0, kind="stable")
-        surrogate = np.empty_like(self.ascending)
-        np.put_along_axis(surrogate, order, self.ascending, axis=0)
+        scores = self.modes @ (np.asarray(signs)[:, None] * self.coefficients) + self.mean
+        # Scores that are equal but for rounding keep their order, so that no signs changed is nothing changed.
+        order = np.argsort(np.round(scores, 9), axis=None, kind="stable")
+        drawn = np.empty(scores.size)
+        drawn[order] = self.ascending
+        varies = self.scale > 0
+        surrogate = np.tile(self.floor, (len(scores), 1))
+        surrogate[:, varies] += drawn.reshape(scores.shape) * self.scale[varies]
         return surrogate
 
     def similarity(self, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -65,8 +78,13 @@ def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
     A piecewise linear function of distance (16 knots at equally spaced quantiles) is fitted to the covariance of the
     units' scores, and the modes are the eigenvectors of that function. In the basis that the projection itself asks
     for, everything that depends on distance alone is kept by the surrogates; a basis of another scale (such as that
-    of inverse distances) loses some of it, and lets unrelated smooth maps pass for related. Signs are drawn for
-    normal scores, because weights are skewed: a few strong ones would decide what the modes are.
+    of inverse distances) loses some of it, and lets unrelated smooth maps pass for related.
+
+    Signs are drawn for normal scores, because weights are skewed: a few strong ones would decide what the modes are.
+    The scores come from one ranking of all weights, each in units of its input (root mean square above the floor).
+    A ranking within each input would bend every smooth map in its own way, and so put power into fine modes, which
+    drawn signs then turn into roughness: surrogates would be rougher than real maps. Weights that are equal, such as
+    the zeros of a sparse projection, are put in the order that the units around them suggest.
 
     Parameters
     ----------
@@ -91,20 +109,58 @@ def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
     the projection, joint over its columns, and back to the weights by rank, as Theiler et al. 1992, Physica D 58:77, do
     in time.
     """
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
     n_units = weights.shape[0]
     if distances.shape != (n_units, n_units):
         raise InputError(f"distances have shape {distances.shape}, but the projection has {n_units} units")
     check_projection(n_units)
     dense = _dense(weights)
-    if (np.ptp(dense, axis=0) == 0).all():
+    varies = np.ptp(dense, axis=0) > 0
+    if not varies.any():
         raise InputError("every input reaches all units alike, so there is nothing to rearrange")
-    scores = ndtri((rankdata(dense, axis=0) - 0.5) / n_units)
-    scores -= scores.mean(axis=0)
-    modes = _modes(_by_distance(scores @ scores.T, np.asarray(distances, dtype=np.float64)))
-    return ProjectionModes(modes, modes.T @ scores, np.sort(dense, axis=0))
+    apart = np.asarray(distances, dtype=np.float64)
+    floor = _floor(dense)
+    above = (dense - floor)[:, varies]
+    scale = np.zeros(dense.shape[1])
+    scale[varies] = np.sqrt((above**2).mean(axis=0))
+    above /= scale[varies]
+    scores = _scores(above, apart)
+    mean = scores.mean(axis=0)
+    scores -= mean
+    modes = _modes(_by_distance(scores @ scores.T, apart))
+    return ProjectionModes(modes, modes.T @ scores, mean, np.sort(above, axis=None), floor, scale)
+
+
+def _floor(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The least weight of each input if several units share it (nothing, or a threshold), and otherwise 0."""
+    least = weights.min(axis=0)
+    return np.where((weights == least).sum(axis=0) > 1, least, 0.0)
+
+
+def _scores(weights: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normal scores from one ranking of all weights; equal weights are ordered by what surrounds them.
+
+    Rounds of prediction (each input's scores smoothed by the covariance that the last round found) and ranking: the
+    map goes on below its floor as smoothly as above it.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    flat = weights.ravel()
+    scores: NDArray[np.float64] = ndtri((rankdata(flat) - 0.5) / flat.size).reshape(weights.shape)
+    if len(np.unique(flat)) == flat.size:
+        return scores
+    ordered = ndtri((np.arange(flat.size) + 0.5) / flat.size)
+    for _ in range(_TIE_ROUNDS):
+        mean = scores.mean(axis=0)
+        centred = scores - mean
+        values, vectors = np.linalg.eigh(_by_distance(centred @ centred.T, distances))
+        values = np.maximum(values, 0)
+        share = values / (values + _TIE_NOISE * np.mean(centred**2) * weights.shape[1])
+        expected = vectors @ (share[:, None] * (vectors.T @ centred)) + mean
+        scores = np.empty(flat.size)
+        scores[np.lexsort((expected.ravel(), flat))] = ordered
+        scores = scores.reshape(weights.shape)
+    return scores
 
 
 def _dense(weights: Weights) -> NDArray[np.float64]:

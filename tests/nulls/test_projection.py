@@ -33,9 +33,12 @@ def signs_of(seed, n=39):
 def test_without_a_change_of_sign_it_is_the_projection(system):
     weights, distances = system
     modes = projection_modes(weights, distances=distances)
-    np.testing.assert_array_equal(modes.weights(np.ones(39)), weights)
+    np.testing.assert_allclose(modes.weights(np.ones(39)), weights, rtol=1e-14)
     counts = np.random.default_rng(0).poisson(1.0, (40, 12)) * 1.0  # with many ties
-    np.testing.assert_array_equal(projection_modes(counts, distances=distances).weights(np.ones(39)), counts)
+    counts[:, 3] = 7.0  # reaches all alike
+    same = projection_modes(counts, distances=distances).weights(np.ones(39))
+    np.testing.assert_allclose(same, counts, rtol=1e-14)
+    np.testing.assert_array_equal(same == 0, counts == 0)
 
 
 def test_what_a_surrogate_keeps(system):
@@ -44,10 +47,12 @@ def test_what_a_surrogate_keeps(system):
     np.testing.assert_allclose(modes.modes.T @ modes.modes, np.eye(39), atol=1e-10)
     np.testing.assert_allclose(modes.modes.sum(axis=0), 0, atol=1e-10)
     surrogate = modes.weights(signs_of(0))
-    np.testing.assert_array_equal(np.sort(surrogate, axis=0), np.sort(weights, axis=0))
+    in_units = [np.sort(((each - 0.05) / modes.scale).ravel()) for each in (surrogate, weights)]
+    np.testing.assert_allclose(*in_units, atol=1e-12, err_msg="the weights are the same set, in units of their input")
+    np.testing.assert_allclose(surrogate.mean(axis=0), weights.mean(axis=0), rtol=0.5)
     off_diagonal = ~np.eye(12, dtype=bool)
     before, after = (np.corrcoef(each.T)[off_diagonal] for each in (weights, surrogate))
-    assert np.corrcoef(before, after)[0, 1] > 0.7, "two inputs stay about as alike"
+    assert np.corrcoef(before, after)[0, 1] > 0.5, "two inputs stay about as alike"
     assert abs(np.corrcoef(surrogate.ravel(), weights.ravel())[0, 1]) < 0.9, "and it is another map"
 
 
@@ -77,16 +82,40 @@ def test_dense_sparse_and_factored_agree(system):
         found = projection_modes(kind, distances=distances).weights(signs_of(1))
         np.testing.assert_array_equal(found, expected)
     factored = projection_modes(FactoredMatrix(left, right), distances=distances)
-    np.testing.assert_allclose(factored.ascending, np.sort(weights, axis=0), atol=1e-12)
+    np.testing.assert_allclose(factored.weights(np.ones(39)), weights, atol=1e-12)
 
 
-def test_only_the_order_of_each_inputs_weights_matters_for_the_modes(system):
+def test_each_input_has_its_own_unit(system):
     weights, distances = system
     one = projection_modes(weights, distances=distances)
-    other = projection_modes(np.exp(1e-3 * weights**3), distances=distances)
-    np.testing.assert_allclose(one.modes, other.modes)
-    order = [np.argsort(each.weights(signs_of(2)), axis=0, kind="stable") for each in (one, other)]
-    np.testing.assert_array_equal(*order)
+    strength = np.exp(np.random.default_rng(0).standard_normal(12))
+    scaled = projection_modes(strength * weights, distances=distances)
+    np.testing.assert_allclose(scaled.modes, one.modes)
+    np.testing.assert_allclose(scaled.weights(signs_of(2)), strength * one.weights(signs_of(2)))
+
+
+def test_an_input_that_reaches_all_alike_stays_and_lends_nothing(system):
+    weights, distances = system
+    signs = signs_of(4)
+    alone = projection_modes(weights, distances=distances).weights(signs)
+    beside = np.column_stack([weights[:, :5], np.full(40, 3.0), weights[:, 5:], np.zeros(40)])
+    surrogate = projection_modes(beside, distances=distances).weights(signs)
+    np.testing.assert_array_equal(surrogate[:, 5], 3.0)
+    np.testing.assert_array_equal(surrogate[:, -1], 0.0)
+    np.testing.assert_array_equal(np.delete(surrogate, [5, 13], axis=1), alone)
+
+
+def test_a_map_goes_on_below_its_floor():
+    # Half of each smooth map is cut off; the scores of what is left out are found from what is around it.
+    distances = cdist(points(150, 3), points(150, 3))
+    maps = smooth(distances, 40, 1, scale=35.0)
+    cut = np.maximum(maps, 0)
+    modes = projection_modes(cut, distances=distances)
+    scores = modes.modes @ modes.coefficients + modes.mean
+    below = cut == 0
+    assert 0.4 < below.mean() < 0.6
+    assert scores[below].max() < scores[~below].min(), "a unit that receives nothing stays below all others"
+    assert np.corrcoef(scores[below], maps[below])[0, 1] > 0.4, "with equal scores it would be 0"
 
 
 def test_a_similarity_that_depends_on_distance_alone_is_about_its_own_surrogate():
