@@ -1,6 +1,7 @@
 """The null of the claim itself: other projections, as smooth as the real ones and as alike to each other."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,8 @@ from fctoolbox.system import FactoredMatrix, Floats, Weights
 
 _MIN_UNITS = 10
 _KNOTS = 16
-_TIE_ROUNDS = 4
-_TIE_NOISE = 0.1  # of the scores' variance: how much of a unit's score its neighbours are taken not to know
+_STRENGTH_ROUNDS = 4
+_SIMULATED = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,8 @@ def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
     of inverse distances) loses some of it, and lets unrelated smooth maps pass for related.
 
     Signs are drawn for normal scores, because weights are skewed: a few strong ones would decide what the modes are.
-    The scores come from one ranking of all weights, each in units of its input (root mean square above the floor).
+    The scores come from one ranking of all weights, each in units of its input: its root mean square above the floor,
+    as far as inputs differ in it by more than smooth maps of one strength would.
     A ranking within each input would bend every smooth map in its own way, and so put power into fine modes, which
     drawn signs then turn into roughness: surrogates would be rougher than real maps. Weights that are equal, such as
     the zeros of a sparse projection, are put in the order that the units around them suggest.
@@ -121,12 +123,12 @@ def projection_modes(weights: Weights, *, distances: Floats) -> ProjectionModes:
     floor = _floor(dense)
     above = (dense - floor)[:, varies]
     scale = np.zeros(dense.shape[1])
-    scale[varies] = np.sqrt((above**2).mean(axis=0))
+    scale[varies] = _strengths(above, apart)
     above /= scale[varies]
     scores = _scores(above, apart)
     mean = scores.mean(axis=0)
     scores -= mean
-    modes = _modes(_by_distance(scores @ scores.T, apart))
+    modes = _modes(_by_distance(scores, apart).alike)
     return ProjectionModes(modes, modes.T @ scores, mean, np.sort(above, axis=None), floor, scale)
 
 
@@ -136,11 +138,47 @@ def _floor(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where((weights == least).sum(axis=0) > 1, least, 0.0)
 
 
+def _strengths(above: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The unit of each input: how strong it is, as far as inputs differ by more than smooth maps of one strength do.
+
+    A smooth map over few units is strong or weak by chance, and surrogates must be free to be so too. How much log
+    strengths vary by chance is found from simulated maps, and the observed ones are shrunk towards each other by it.
+    """
+    strength = np.log(np.sqrt((above**2).mean(axis=0)))
+    apart, observed = strength - strength.mean(), float(strength.var())
+    kept = 0.0
+    for _ in range(_STRENGTH_ROUNDS if observed > 0 else 0):
+        # From no difference upwards: maps that are measured in units of their own vary too little to be a measure.
+        drawn = _alike(above / np.exp(kept * apart), distances)
+        kept = max(0.0, 1 - float(np.log(np.sqrt((drawn**2).mean(axis=0))).var()) / observed)
+        if kept == 0:
+            break
+    return np.asarray(np.exp(strength.mean() + kept * apart))
+
+
+def _alike(weights: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Maps drawn from the covariance of these, of one strength, none of them without any weight."""
+    scores = _scores(weights, distances)
+    covariance = _by_distance(scores - scores.mean(axis=0), distances)
+    # Known but for a constant, since means were taken off: the farthest units are taken to have nothing in common.
+    values, vectors = np.linalg.eigh(covariance.alike - covariance.far)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    spread = np.sqrt((root**2).sum(axis=1, keepdims=True) + covariance.own)
+    rng = np.random.default_rng(0)  # the same for the same projection
+    maps = root @ rng.standard_normal((len(values), _SIMULATED))
+    maps += np.sqrt(covariance.own) * rng.standard_normal(maps.shape)
+    order = np.argsort(maps / spread, axis=None)
+    drawn = np.empty(maps.size)
+    drawn[order] = np.quantile(weights, (np.arange(maps.size) + 0.5) / maps.size)
+    drawn = drawn.reshape(maps.shape)
+    return drawn[:, drawn.any(axis=0)]
+
+
 def _scores(weights: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
     """Normal scores from one ranking of all weights; equal weights are ordered by what surrounds them.
 
-    Rounds of prediction (each input's scores smoothed by the covariance that the last round found) and ranking: the
-    map goes on below its floor as smoothly as above it.
+    Each map is smoothed by the covariance of all, and equal weights take its order: a map goes on below its floor
+    about as smoothly as above it. As much noise as signal is assumed, since equal scores are a map that was flattened.
     """
     from scipy.special import ndtri
     from scipy.stats import rankdata
@@ -149,18 +187,15 @@ def _scores(weights: NDArray[np.float64], distances: NDArray[np.float64]) -> NDA
     scores: NDArray[np.float64] = ndtri((rankdata(flat) - 0.5) / flat.size).reshape(weights.shape)
     if len(np.unique(flat)) == flat.size:
         return scores
-    ordered = ndtri((np.arange(flat.size) + 0.5) / flat.size)
-    for _ in range(_TIE_ROUNDS):
-        mean = scores.mean(axis=0)
-        centred = scores - mean
-        values, vectors = np.linalg.eigh(_by_distance(centred @ centred.T, distances))
-        values = np.maximum(values, 0)
-        share = values / (values + _TIE_NOISE * np.mean(centred**2) * weights.shape[1])
-        expected = vectors @ (share[:, None] * (vectors.T @ centred)) + mean
-        scores = np.empty(flat.size)
-        scores[np.lexsort((expected.ravel(), flat))] = ordered
-        scores = scores.reshape(weights.shape)
-    return scores
+    mean = scores.mean(axis=0)
+    centred = scores - mean
+    values, vectors = np.linalg.eigh(_by_distance(centred, distances).alike)
+    values = np.maximum(values, 0)
+    share = values / (values + np.mean(centred**2))
+    expected = vectors @ (share[:, None] * (vectors.T @ centred)) + mean
+    ordered = np.empty(flat.size)
+    ordered[np.lexsort((expected.ravel(), flat))] = ndtri((np.arange(flat.size) + 0.5) / flat.size)
+    return ordered.reshape(weights.shape)
 
 
 def _dense(weights: Weights) -> NDArray[np.float64]:
@@ -184,13 +219,21 @@ def check_projection(n_units: int) -> None:
         )
 
 
-def _by_distance(covariance: NDArray[np.float64], distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The matrix K of a function of distance that comes nearest to a covariance, once both are centred.
+class _Covariance(NamedTuple):
+    """Covariance of two units as a function of their distance."""
+
+    alike: NDArray[np.float64]  # (n_units, n_units); on the diagonal, that of the nearest
+    own: float  # the variance that a unit shares with no other, at least 0
+    far: float  # the covariance of the farthest
+
+
+def _by_distance(scores: NDArray[np.float64], distances: NDArray[np.float64]) -> _Covariance:
+    """The function of distance that comes nearest to the covariance of units over inputs, once both are centred.
 
     Centring (each input has its mean taken off) adds to the covariance of two units something that is no function of
     their distance, so the function is fitted to J K J, with J the centring matrix, and not to averages over pairs.
     """
-    n = len(covariance)
+    n, n_inputs = scores.shape
     apart = distances[np.triu_indices(n, 1)]
     n_knots = max(2, min(_KNOTS, len(apart) // 10))
     knots = np.unique(np.quantile(apart, np.linspace(0, 1, n_knots)))
@@ -198,10 +241,12 @@ def _by_distance(covariance: NDArray[np.float64], distances: NDArray[np.float64]
         raise InputError("all units lie at one place; the null 'projection' needs distances")
     off_diagonal = 1 - np.eye(n)
     hats = [np.interp(distances, knots, unit) * off_diagonal for unit in np.eye(len(knots))]
-    centred = [_centred(hat) for hat in (*hats, np.eye(n))]  # the last: what a unit shares with itself alone
+    centred = [_centred(hat) for hat in (*hats, np.eye(n))]  # the last: the variance of a unit
     products = np.array([[np.vdot(one, other) for other in centred] for one in centred])
+    covariance = scores @ scores.T / n_inputs
     heights = np.linalg.lstsq(products, [np.vdot(one, covariance) for one in centred], rcond=1e-10)[0]
-    return np.asarray(sum(height * hat for height, hat in zip(heights[:-1], hats, strict=True)))
+    alike = sum(height * hat for height, hat in zip(heights[:-1], hats, strict=True)) + heights[0] * np.eye(n)
+    return _Covariance(np.asarray(alike), max(0.0, float(heights[-1] - heights[0])), float(heights[-2]))
 
 
 def _centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -85,13 +85,26 @@ def test_dense_sparse_and_factored_agree(system):
     np.testing.assert_allclose(factored.weights(np.ones(39)), weights, atol=1e-12)
 
 
-def test_each_input_has_its_own_unit(system):
+def test_the_unit_of_weights_does_not_matter(system):
     weights, distances = system
     one = projection_modes(weights, distances=distances)
-    strength = np.exp(np.random.default_rng(0).standard_normal(12))
-    scaled = projection_modes(strength * weights, distances=distances)
-    np.testing.assert_allclose(scaled.modes, one.modes)
-    np.testing.assert_allclose(scaled.weights(signs_of(2)), strength * one.weights(signs_of(2)))
+    other = projection_modes(1e-6 * weights, distances=distances)
+    np.testing.assert_allclose(np.abs(one.modes.T @ other.modes), np.eye(39), atol=1e-6)
+    np.testing.assert_allclose(1e6 * other.scale, one.scale)
+
+
+def test_inputs_of_unequal_strength_stay_so_and_equal_ones_are_free_to_vary():
+    distances = cdist(points(60, 3), points(60, 3))
+    weights = np.exp(smooth(distances, 40, 1))
+    strength = np.exp(2 * np.random.default_rng(0).standard_normal(40))
+    unequal = projection_modes(strength * weights, distances=distances)
+    equal = projection_modes(weights, distances=distances)
+    assert np.log(equal.scale).std() < 0.5 * np.log(weights.std(axis=0)).std(), "they differ by chance alone"
+    assert np.corrcoef(np.log(unequal.scale), np.log(strength))[0, 1] > 0.95
+    before, after = (np.log(np.linalg.norm(each, axis=0)) for each in (weights, equal.weights(signs_of(3, 59))))
+    assert 0.5 < after.std() / before.std() < 2
+    kept = np.log(np.linalg.norm(unequal.weights(signs_of(3, 59)), axis=0))
+    assert np.corrcoef(kept, np.log(strength))[0, 1] > 0.9
 
 
 def test_an_input_that_reaches_all_alike_stays_and_lends_nothing(system):
