@@ -45,6 +45,8 @@ class Setting:
         Share of the signal that comes through the projection; 0 is none.
     skewed : bool
         Log-normal weights in place of half-normal ones.
+    counts : bool
+        Weights are Poisson counts around log-normal rates of 0.5 on average: most are 0.
     unequal : bool
         Inputs of unequal strength (a log-normal factor each), and half-normal weights down to 0 in place of 0.05.
     partition : str
@@ -60,13 +62,18 @@ class Setting:
     partition: str = "found"
     skewed: bool = False
     unequal: bool = False
+    counts: bool = False
+
+    @property
+    def weights(self) -> str:
+        """How they are distributed."""
+        return "count" if self.counts else "log-normal" if self.skewed else "half-normal"
 
     def __str__(self) -> str:
         kind = (
             "compact, arbitrary partition"
             if self.partition == "compact"
-            else f"{'unequal ' if self.unequal else ''}{'log-normal' if self.skewed else 'half-normal'} projection "
-            f"{self.projection_scale:g} mm"
+            else f"{'unequal ' if self.unequal else ''}{self.weights} projection {self.projection_scale:g} mm"
         )
         related = f", **{self.relation:.0%} through the projection**" if self.relation else ""
         return f"{self.layout}, {self.n_units} units, {kind}, FC {self.connectivity} {self.fc_scale:g} mm{related}"
@@ -95,6 +102,7 @@ FULL = [
         for connectivity in ("networks", "distance")
         for skewed in (False, True)
     ),
+    *(Setting("scattered", 60, 25, 25, connectivity, counts=True) for connectivity in ("networks", "distance")),
     *(Setting("volume", 120, 25, 25, connectivity) for connectivity in ("networks", "distance")),
     *(Setting("scattered", 20, 25, 25, connectivity) for connectivity in ("networks", "distance")),
     Setting("sphere", 400, 25, 25, "networks"),
@@ -126,6 +134,8 @@ def simulate(setting: Setting, rng: np.random.Generator):
     distances = fct.nulls.euclidean_distances(where)
     inputs = smooth_fields(distances, length_scale=setting.projection_scale, n_fields=35, rng=rng)
     weights = np.exp(inputs.T) if setting.skewed else np.maximum(inputs.T, 0) + (0 if setting.unequal else 0.05)
+    if setting.counts:
+        weights = rng.poisson(0.3 * np.exp(inputs.T)).astype(float)
     if setting.unequal:
         weights *= np.exp(rng.standard_normal(weights.shape[1]))
     n_networks, n_times = (12, 300) if setting.connectivity == "networks" else (300, 1000)
@@ -207,13 +217,13 @@ def table(settings: list[Setting], n_simulations: int, n_nulls: int, models: Seq
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all settings, 80 simulations each")
+    parser.add_argument("--full", action="store_true", help="all settings, 200 simulations each")
     parser.add_argument("--simulations", type=int, help="of each setting")
     parser.add_argument("--nulls", type=int, default=39, help="of each kind")
     parser.add_argument("--null", action="append", choices=NULLS, help="only this one; repeatable")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    n_simulations = options.simulations or (80 if options.full else 20)
+    n_simulations = options.simulations or (200 if options.full else 20)
     started = time.perf_counter()
     print(
         f"Share of {n_simulations} simulations with p ≤ {ALPHA} ({options.nulls} nulls each), 95 % interval.\n",
