@@ -25,7 +25,6 @@ _PLANES = {"P": "coronal", "S": "horizontal", "L": "sagittal"}
 _N_SLICES = 4
 _MARGIN = 0.2  # of the longest side, so that letters stand beside the brain
 _LETTERS = "#666666"
-_ACROSS, _UPWARDS = {0: "left", 0.5: "center", 1: "right"}, {0: "bottom", 0.5: "center", 1: "top"}
 
 
 def place_of(report: OriginReport) -> str:
@@ -195,7 +194,7 @@ class _Axis:
 
 def _named_views(volume: LabelVolume) -> dict[str, str]:
     """What is seen from above, left and right: of a single hemisphere its outer side and its midline."""
-    axis = next(i for i, leads in enumerate(volume.orientation) if leads in "RL")
+    axis = _axis_of(volume, "R")
     used = np.flatnonzero((np.moveaxis(volume.unit_of_voxel, axis, 0) >= 0).any(axis=(1, 2)))
     middle = (volume.unit_of_voxel.shape[axis] - 1) / 2
     towards = volume.orientation[axis]
@@ -301,18 +300,10 @@ def slices_figure(report: OriginReport) -> "Figure":
         axes.spines[:].set_visible(False)
     for (letter, planes), row in zip(rows.items(), panels, strict=True):
         row[0].set_ylabel(_PLANES[letter], labelpad=1, fontsize="small")
-        name = _part(report, "axes")[_coordinate_along(volume, _axis_of(volume, letter))].partition("(")[0].strip()
+        coordinate = _part(report, "axes")[_coordinate_along(volume, _axis_of(volume, letter))]
         for axes, plane in zip(row, planes, strict=False):
-            right, down = plane.right, plane.down
-            extent = (*right.edges, *down.edges[::-1])
-            axes.imshow(colours[code[plane.picture]], extent=extent, interpolation="nearest")
-            axes.set_xlim(*right.around(width))
-            axes.set_ylim(*down.around(down.length + beside)[::-1])
-            axes.set_title(f"{name} {plane.at:.1f} mm", fontsize="x-small", pad=1)
-            for x, y, leads in ((1, 0.5, right.leads), (0, 0.5, _OPPOSITE[right.leads]),
-                                (0.5, 0, down.leads), (0.5, 1, _OPPOSITE[down.leads])):  # fmt: skip
-                axes.text(x, y, _ENDS[leads][0].upper(), transform=axes.transAxes, fontsize=_NAME_SIZE,
-                          color=_LETTERS, ha=_ACROSS[x], va=_UPWARDS[y])  # fmt: skip
+            _draw_plane(axes, plane, colours[code[plane.picture]], width, plane.down.length + beside)
+            axes.set_title(f"{coordinate.partition('(')[0].strip()} {plane.at:.1f} mm", fontsize="x-small", pad=1)
     _draw_scale(panels[-1, 0], width)
     _legend(figure, report)
     return figure
@@ -337,13 +328,14 @@ def _plane(volume: LabelVolume, letter: str, index: int) -> _Plane:
 def _through_units(volume: LabelVolume, letter: str) -> list[int]:
     """Indices of the planes across the axis to `letter`, between which lie equal parts of the units' voxels.
 
-    From anterior to posterior, from dorsal to ventral, from left to right.
+    In the order anterior to posterior, dorsal to ventral, left to right.
     """
     axis = _axis_of(volume, letter)
     n_voxels = np.count_nonzero(np.moveaxis(volume.unit_of_voxel, axis, 0) >= 0, axis=(1, 2))
+    forward = 1 if volume.orientation[axis] in "PIR" else -1
     shares = (np.arange(_N_SLICES) + 0.5) / _N_SLICES
-    indices = np.unique(np.searchsorted(np.cumsum(n_voxels), shares * n_voxels.sum()))
-    return [int(index) for index in (indices[::-1] if volume.orientation[axis] in "ASL" else indices)]
+    places = np.unique(np.searchsorted(np.cumsum(n_voxels[::forward]), shares * n_voxels.sum()))
+    return [int(index) for index in np.arange(len(n_voxels))[::forward][places]]
 
 
 def _cropped(volume: LabelVolume) -> LabelVolume:
@@ -358,15 +350,30 @@ def _cropped(volume: LabelVolume) -> LabelVolume:
     return replace(volume, unit_of_voxel=volume.unit_of_voxel[tuple(box)], affine=affine)
 
 
+def _draw_plane(axes: "Axes", plane: _Plane, picture: NDArray[np.float64], width: float, height: float) -> None:
+    """A plane in the middle of a panel of that size (mm), with letters at its four sides."""
+    right, down = plane.right, plane.down
+    axes.imshow(picture, extent=(*right.edges, *down.edges[::-1]), interpolation="nearest")
+    axes.set_xlim(*right.around(width))
+    axes.set_ylim(*down.around(height)[::-1])
+    sides = (
+        (right.leads, {"x": 1, "y": 0.5, "ha": "right", "va": "center"}),
+        (_OPPOSITE[right.leads], {"x": 0, "y": 0.5, "ha": "left", "va": "center"}),
+        (down.leads, {"x": 0.5, "y": 0, "ha": "center", "va": "bottom"}),
+        (_OPPOSITE[down.leads], {"x": 0.5, "y": 1, "ha": "center", "va": "top"}),
+    )
+    for leads, where in sides:
+        letter = _ENDS[leads][0].upper()
+        axes.text(s=letter, **where, transform=axes.transAxes, fontsize=_NAME_SIZE, color=_LETTERS)
+
+
 def _draw_scale(axes: "Axes", width: float) -> None:
     """A bar of 1, 2 or 5 times a power of ten mm, about a third of the panel."""
     power = 10.0 ** np.floor(np.log10(width / 3))
-    length = max(step * power for step in (1, 2, 5) if step * power <= width / 3)
-    share = length / width
-    axes.plot([0, share], [-0.08, -0.08], transform=axes.transAxes, color="black", lw=1, clip_on=False)
-    axes.text(
-        share + 0.04, -0.08, f"{length:g} mm", transform=axes.transAxes, fontsize=_NAME_SIZE, va="center", ha="left"
-    )
+    length = max((step * power for step in (2, 5) if step * power <= width / 3), default=power)
+    end, below = length / width, -0.08
+    axes.plot([0, end], [below, below], transform=axes.transAxes, color="black", lw=1, clip_on=False)
+    axes.text(end + 0.04, below, f"{length:g} mm", transform=axes.transAxes, fontsize=_NAME_SIZE, va="center")
 
 
 # --- positions and activity ------------------------------------------------------------------------------------------
