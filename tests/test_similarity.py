@@ -162,8 +162,9 @@ def test_factored_rows_of_any_length(rng):
     np.testing.assert_allclose(scaled, cosine_similarity(left @ right), atol=1e-12)
 
 
-def test_a_factored_unit_whose_inputs_cancel_but_for_rounding(rng):
-    right = rng.standard_normal((1, 50))
+@pytest.mark.parametrize("n_inputs", [50, 100_000])
+def test_a_factored_unit_whose_inputs_cancel_but_for_rounding(n_inputs, rng):
+    right = rng.standard_normal((1, n_inputs))
     factored = FactoredMatrix(np.array([[0.1, 0.2], [0.1, -0.3]]), np.vstack([right, right / 3]))
     assert (factored.left[1] @ factored.right != 0).any()
     assert units_without_input(factored).tolist() == [False, True]
@@ -241,6 +242,25 @@ def test_a_weak_factor_counts_for_the_units_that_have_only_that(rng):
     left[10:, :4] = 0
     factored = FactoredMatrix(left, right)
     np.testing.assert_allclose(cosine_similarity(factored), explicit_cosine(factored), atol=1e-12)
+
+
+def test_a_focal_input_counts_beside_diffuse_ones(rng):
+    # One weight among 100,000: its row is 300 times shorter than the others, though as high.
+    right = rng.random((6, 100_000)) * 0.1 + 0.9
+    right[4:] = 0
+    right[4, 3], right[5, 7] = 1, 1
+    left = rng.standard_normal((12, 6))
+    left[6:, :4] = 0
+    factored = FactoredMatrix(left, right)
+    np.testing.assert_allclose(cosine_similarity(factored), explicit_cosine(factored), atol=1e-12)
+
+
+def test_nearly_dependent_factors_are_not_taken_for_dependent(rng):
+    right = rng.standard_normal((3, 40))
+    right[1] = right[0] + 1e-4 * right[1]
+    left = np.vstack([rng.standard_normal((6, 3)), [[1, -1, 0], [1, -1, 1e-4]]])  # the last two see the difference
+    factored = FactoredMatrix(left, right)
+    np.testing.assert_allclose(cosine_similarity(factored), explicit_cosine(factored), atol=1e-7)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])

@@ -118,7 +118,7 @@ def test_lateral_is_outside_and_medial_is_towards_the_midline():
 # A brain of 9 × 12 × 8 voxels in RAS, 0.5 × 1 × 0.25 mm, with air around it and units in its left half.
 GRID = np.full((13, 15, 12), -1)
 GRID[2:11, 2:14, 2:10] = -2
-GRID[3:6, 4:12, 4:8] = np.arange(96).reshape(3, 8, 4) % 12
+GRID[3:6, 2:14, 4:8] = np.arange(144).reshape(3, 12, 4) % 12
 AFFINE = np.array([[0.5, 0, 0, -3], [0, 1, 0, -7], [0, 0, 0.25, 1], [0, 0, 0, 1]])
 WHITE, GREY = (1, 1, 1), (0.87, 0.87, 0.87)
 
@@ -207,10 +207,10 @@ def test_slices_show_the_modules_where_they_are(slices):
 
 
 def test_slices_go_through_equal_parts_of_the_units(slices):
-    # 3 × 8 × 4 voxels of units: planes at (i + 1/2)/4 of them, and each plane once.
+    # 3 × 12 × 4 voxels of units: planes at (i + 1/2)/4 of them, and each plane once.
     panels = np.array(slices[1].axes).reshape(3, 4)
     titles = [[axes.get_title() for axes in row if axes.images] for row in panels]
-    assert titles[0] == ["AP 4.0 mm", "AP 2.0 mm", "AP 0.0 mm", "AP -2.0 mm"]
+    assert titles[0] == ["AP 5.0 mm", "AP 2.0 mm", "AP -1.0 mm", "AP -4.0 mm"]
     assert titles[1] == ["DV 2.8 mm", "DV 2.5 mm", "DV 2.2 mm", "DV 2.0 mm"]
     assert titles[2] == ["ML -1.5 mm", "ML -1.0 mm", "ML -0.5 mm"]
     assert [row[0].get_ylabel() for row in panels] == ["coronal", "horizontal", "sagittal"]

@@ -56,12 +56,21 @@ def test_a_space_that_is_ras_already_keeps_its_affine(nib, rng):
     np.testing.assert_array_equal(ras_affine(volume), affine)
 
 
-def test_two_axes_may_follow_one_coordinate_most():
-    # Turned by 45° about S and a little more: x is the larger part of both axes, but only one of them can be R.
+@pytest.mark.parametrize(
+    ("axes", "spacing", "expected"),
+    [
+        # x and y both change most along the first axis, but only one of them can be R.
+        ([(0.8, 0.6, 0), (0.6, 0.55, 0.58), (0, 0, 1)], (1, 1, 1), "RAS"),
+        ([(-0.8, -0.6, 0), (0.6, 0.55, 0.58), (0, 0, 1)], (1, 1, 1), "LAS"),
+        # A long step is not a better reason than a short one: the second axis follows x most, and the first has y.
+        ([(0.8, 0.6, 0), (0.9, 0.44, 0), (0, 0, 1)], (10, 0.1, 1), "ARS"),
+    ],
+)
+def test_a_coordinate_has_one_direction_also_in_a_sheared_grid(axes, spacing, expected):
     affine = np.eye(4)
-    affine[:2, :2] = [[0.8, -0.75], [0.6, 0.66]]
+    affine[:3, :3] = np.transpose(axes) * spacing
     volume = LabelVolume(np.zeros((1, 1, 1), dtype=int), affine, "RAS")
-    assert coordinate_directions(volume) == "RAS"
+    assert coordinate_directions(volume) == expected
 
 
 @pytest.fixture
