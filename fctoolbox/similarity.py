@@ -15,8 +15,9 @@ _GRAM_BLOCK = 4096
 def cosine_similarity(weights: Weights | Any) -> Floats:
     """Cosine similarity (uncentred) between the rows of a projection.
 
-    ``s_ij = w_i · w_j / (|w_i| |w_j|)``. For factored weights ``L @ R`` the product is never formed: with the
-    k × k Gram matrix ``G = R Rᵀ`` the numerator is ``L G Lᵀ``.
+    ``s_ij = w_i · w_j / (|w_i| |w_j|)``. For factored weights ``L @ R`` the product is never formed: the rows of
+    ``L C``, where ``C Cᵀ = R Rᵀ`` is k × k, have the same lengths and angles as those of ``L R``. Beside the result
+    this takes no more memory than ``L``.
 
     Parameters
     ----------
@@ -42,21 +43,18 @@ def cosine_similarity(weights: Weights | Any) -> Floats:
     >>> cosine_similarity(np.array([[1.0, 0.0], [3.0, 4.0], [-2.0, 0.0]])).round(3).tolist()
     [[1.0, 0.6, -1.0], [0.6, 1.0, -0.6], [-1.0, -0.6, 1.0]]
     """
-    silent = np.flatnonzero(units_without_input(weights))
+    if isinstance(weights, FactoredMatrix):
+        rows, without_input = _factored_directions(weights)
+    else:
+        without_input = units_without_input(weights)
+    silent = np.flatnonzero(without_input)
     if len(silent):
         raise InputError(
             f"units [{listed(silent)}] receive no input, so their cosine similarity is undefined; "
             "leave them out of the system"
         )
     if isinstance(weights, FactoredMatrix):
-        left, right = _rows_to_unit_maximum(weights.left), weights.right / np.abs(weights.right).max()
-        gram = right @ right.T
-        similarity = (left @ gram) @ left.T
-        norm = np.sqrt(np.diagonal(similarity))
-        similarity /= norm[:, None]
-        similarity /= norm[None, :]
-        # The two halves are rounded apart by the order of the products; the mean of both is symmetric.
-        similarity = (similarity + similarity.T) / 2
+        similarity = _gram(rows)
     elif sparse.issparse(weights):
         rows = sparse.csr_array(weights)
         check_finite(rows.data[None, :], "weights (its stored values)")
@@ -100,17 +98,57 @@ def units_without_input(weights: Weights | Any) -> NDArray[np.bool_]:
     (n_units,) array of bool
     """
     if isinstance(weights, FactoredMatrix):
-        # |w_i|² = l_i G l_iᵀ, zero up to the rounding of a sum of that many products.
-        largest = np.abs(weights.left).max(axis=1, keepdims=True)
-        left = (weights.left / np.where(largest > 0, largest, 1)).astype(np.float64)
-        right = (weights.right / (np.abs(weights.right).max() or 1)).astype(np.float64)
-        gram = right @ right.T
-        squared = np.einsum("ik,kl,il->i", left, gram, left, optimize=True)
-        bound = np.einsum("ik,k->i", np.abs(left), np.sqrt(np.diagonal(gram))) ** 2
-        return np.asarray(squared <= 8 * len(gram) * np.finfo(squared.dtype).eps * bound)
+        return _factored_directions(weights)[1]
     if sparse.issparse(weights):
         return np.asarray(abs(sparse.csr_array(weights)).max(axis=1).toarray().ravel() == 0)
     return np.asarray(~np.asarray(weights).any(axis=1))
+
+
+def _factored_directions(weights: FactoredMatrix) -> tuple[Floats, NDArray[np.bool_]]:
+    """Rows of unit length with the angles of those of ``left @ right``; and which of these are zero.
+
+    The rows have at most k columns. They are computed in float64 a block at a time, and kept as float32 where the
+    factors are. A unit is without input where ``|w_i|`` is zero up to the rounding of a sum of that many products.
+    """
+    norm, factor = _gram_factor(weights.right)
+    n_units = weights.shape[0]
+    directions = np.empty((n_units, factor.shape[1]), dtype=np.result_type(weights.left, weights.right))
+    without_input = np.empty(n_units, dtype=bool)
+    tolerance = 8 * len(norm) * np.finfo(np.float64).eps
+    for start in range(0, n_units, _GRAM_BLOCK):
+        block = slice(start, start + _GRAM_BLOCK)
+        left = _rows_to_unit_maximum(_rows_to_unit_maximum(weights.left[block].astype(np.float64)) * norm)
+        rows = left @ factor
+        squared = np.einsum("ij,ij->i", rows, rows)
+        without_input[block] = squared <= tolerance * np.abs(left).sum(axis=1) ** 2
+        directions[block] = rows / np.sqrt(np.where(without_input[block], 1, squared))[:, None]
+    return directions, without_input
+
+
+def _gram_factor(right: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Relative lengths d of the rows of `right`, and C with ``C Cᵀ = E Eᵀ``, where E is `right` with rows of length 1.
+
+    Rows are brought to one length first: beside an input that is a million times stronger, the others would vanish in
+    the rounding of the eigenvalues. C has as many columns as `right` has independent rows.
+    """
+    k, n_inputs = right.shape
+    largest = np.maximum(right.max(axis=1), -right.min(axis=1)).astype(np.float64)
+    scale = np.where(largest > 0, largest, 1)[:, None]
+    gram = np.zeros((k, k))
+    # In blocks, so that no copy of a whole voxel-wise factor is made.
+    width = max(1, _GRAM_BLOCK**2 // k)
+    for start in range(0, n_inputs, width):
+        block = right[:, start : start + width] / scale
+        gram += block @ block.T
+    length = np.sqrt(np.diagonal(gram))
+    silent = length == 0
+    gram /= np.where(silent, 1, length)[:, None]
+    gram /= np.where(silent, 1, length)[None, :]
+    values, vectors = np.linalg.eigh(gram)
+    # What rounding leaves of the eigenvalues of dependent rows, also below zero, is no direction.
+    kept = values > np.finfo(np.float64).eps * values[-1]
+    norm = length * largest
+    return norm / (norm.max() or 1), vectors[:, kept] * np.sqrt(values[kept])
 
 
 def functional_connectivity(timeseries: Floats) -> Floats:
@@ -193,7 +231,8 @@ def _real_matrix(values: Any, what: str) -> Floats:
 
 def _rows_to_unit_maximum(rows: Floats) -> Floats:
     # Squares of very large or very small weights would overflow or vanish; the direction of a row has no scale.
-    return np.asarray(rows / np.abs(rows).max(axis=1, keepdims=True))
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    return np.asarray(rows / np.where(largest > 0, largest, 1))
 
 
 def _bounded(similarity: Floats) -> Floats:

@@ -257,16 +257,29 @@ class LabelVolume:
     orientation : str
         Where each axis of the grid leads: one of R/L, A/P and S/I for each, like nibabel's axis codes.
         Allen CCF is "PIR".
+    space : str, optional
+        What that space is called ("Allen CCFv3"); stands in the files that are written of the volume.
+
+    Raises
+    ------
+    InputError
+        If the grid is not 3-D, the affine gives no voxel a place of its own, or the letters are not such.
     """
 
     unit_of_voxel: Integers
     affine: Floats
     orientation: str = "RAS"
+    space: str = ""
 
     def __post_init__(self) -> None:
         unit_of_voxel, affine = _integers(self.unit_of_voxel, "unit_of_voxel"), _matrix(self.affine, "affine")
         if unit_of_voxel.ndim != 3 or affine.shape != (4, 4):
             raise InputError(f"unit_of_voxel {unit_of_voxel.shape} must be 3-D and affine {affine.shape} 4 × 4")
+        if not np.array_equal(affine[3], (0, 0, 0, 1)) or np.linalg.matrix_rank(affine[:3, :3]) < 3:
+            raise InputError(
+                "affine must lead each voxel to a place of its own: a last row of 0 0 0 1, and three directions that "
+                f"span the space. It is {affine.tolist()}; is it transposed?"
+            )
         if sorted(_AXIS_OF_LETTER.get(letter, "") for letter in self.orientation) != ["x", "y", "z"]:
             raise InputError(
                 f"orientation is {self.orientation!r}; it needs one of R/L, one of A/P and one of S/I, as in 'PIR'"

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -160,8 +162,9 @@ def test_factored_rows_of_any_length(rng):
     np.testing.assert_allclose(scaled, cosine_similarity(left @ right), atol=1e-12)
 
 
-def test_a_factored_unit_whose_inputs_cancel_but_for_rounding(rng):
-    right = rng.standard_normal((1, 50))
+@pytest.mark.parametrize("n_inputs", [50, 100_000])
+def test_a_factored_unit_whose_inputs_cancel_but_for_rounding(n_inputs, rng):
+    right = rng.standard_normal((1, n_inputs))
     factored = FactoredMatrix(np.array([[0.1, 0.2], [0.1, -0.3]]), np.vstack([right, right / 3]))
     assert (factored.left[1] @ factored.right != 0).any()
     assert units_without_input(factored).tolist() == [False, True]
@@ -200,3 +203,100 @@ def test_blocks_of_a_large_similarity_fit_together(dtype, rng, monkeypatch):
         np.testing.assert_allclose(found, expected, atol=1e-6 if dtype == np.float32 else 1e-15)
         np.testing.assert_array_equal(found, found.T)
         assert found.dtype == dtype
+
+
+def explicit_cosine(factored):
+    """In float64, from the product."""
+    rows = factored.left.astype(np.float64) @ factored.right.astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows @ rows.T
+
+
+# Dependent rows, silent rows, more rows than inputs, and rows of very unequal strength, as tracer experiments have.
+_RIGHTS = {
+    "full rank": lambda rng: rng.gamma(0.3, size=(12, 90)),
+    "dependent rows": lambda rng: rng.standard_normal((12, 3)) @ rng.standard_normal((3, 90)),
+    "a row repeated": lambda rng: rng.gamma(0.3, size=(6, 90))[[0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]],
+    "silent rows": lambda rng: rng.gamma(0.3, size=(12, 90)) * (np.arange(12) % 3 > 0)[:, None],
+    "more rows than inputs": lambda rng: rng.standard_normal((12, 5)),
+    "a single input": lambda rng: rng.standard_normal((12, 1)),
+}
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-12), (np.float32, 1e-6)])
+@pytest.mark.parametrize("right", _RIGHTS.values(), ids=_RIGHTS)
+def test_factored_equals_the_product(right, dtype, atol, rng, monkeypatch):
+    monkeypatch.setattr(module, "_GRAM_BLOCK", 16)  # more than one block of units, and of inputs
+    factored = FactoredMatrix(rng.standard_normal((40, 12)).astype(dtype), right(rng).astype(dtype))
+    similarity = cosine_similarity(factored)
+    assert similarity.dtype == dtype
+    np.testing.assert_array_equal(similarity, similarity.T)
+    np.testing.assert_allclose(similarity, explicit_cosine(factored), atol=atol)
+
+
+def test_a_weak_factor_counts_for_the_units_that_have_only_that(rng):
+    # Weights over nine orders of magnitude: squared, they would vanish in the rounding of the Gram matrix.
+    strength = np.repeat([1.0, 1e-9], 4)
+    right = (rng.standard_normal((8, 50)) + 1) * strength[:, None]
+    left = rng.standard_normal((20, 8))
+    left[10:, :4] = 0
+    factored = FactoredMatrix(left, right)
+    np.testing.assert_allclose(cosine_similarity(factored), explicit_cosine(factored), atol=1e-12)
+
+
+def test_a_focal_input_counts_beside_diffuse_ones(rng):
+    # One weight among 100,000: its row is 300 times shorter than the others, though as high.
+    right = rng.random((6, 100_000)) * 0.1 + 0.9
+    right[4:] = 0
+    right[4, 3], right[5, 7] = 1, 1
+    left = rng.standard_normal((12, 6))
+    left[6:, :4] = 0
+    factored = FactoredMatrix(left, right)
+    np.testing.assert_allclose(cosine_similarity(factored), explicit_cosine(factored), atol=1e-12)
+
+
+def test_nearly_dependent_factors_are_not_taken_for_dependent(rng):
+    right = rng.standard_normal((3, 40))
+    right[1] = right[0] + 1e-4 * right[1]
+    left = np.vstack([rng.standard_normal((6, 3)), [[1, -1, 0], [1, -1, 1e-4]]])  # the last two see the difference
+    factored = FactoredMatrix(left, right)
+    np.testing.assert_allclose(cosine_similarity(factored), explicit_cosine(factored), atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_factors_of_any_size(scale, rng):
+    left, right = rng.standard_normal((6, 3)), rng.standard_normal((3, 20))
+    scaled = cosine_similarity(FactoredMatrix(left, right * scale))
+    np.testing.assert_allclose(scaled, cosine_similarity(left @ right), atol=1e-12)
+
+
+def test_factors_of_two_precisions_give_the_finer(rng):
+    left, right = rng.standard_normal((6, 3)).astype(np.float32), rng.standard_normal((3, 20))
+    assert cosine_similarity(FactoredMatrix(left, right)).dtype == np.float64
+
+
+def test_factored_units_without_input_are_named_in_every_block(rng, monkeypatch):
+    monkeypatch.setattr(module, "_GRAM_BLOCK", 4)
+    left = rng.standard_normal((11, 3))
+    left[[2, 9]] = 0
+    factored = FactoredMatrix(left, rng.standard_normal((3, 7)))
+    assert np.flatnonzero(units_without_input(factored)).tolist() == [2, 9]
+    with pytest.raises(InputError, match=r"units \[2, 9\] receive no input"):
+        cosine_similarity(factored)
+    assert units_without_input(FactoredMatrix(left, np.zeros((3, 7)))).all()
+
+
+def test_factored_similarity_takes_little_memory_beside_the_result(rng, monkeypatch):
+    monkeypatch.setattr(module, "_GRAM_BLOCK", 256)
+    n_units, n_inputs = 2000, 50_000
+    left, right = rng.random((n_units, 8), np.float32), rng.random((8, n_inputs), np.float32)
+    factored = FactoredMatrix(left, right)
+    tracemalloc.start()
+    try:
+        similarity = cosine_similarity(factored)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # A second n × n matrix would take another 16 MB, the product 400 MB.
+    assert similarity.nbytes == 4 * n_units**2
+    assert peak < 1.2 * similarity.nbytes

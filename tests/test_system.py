@@ -164,6 +164,8 @@ def test_number_types(given, kept):
             "hemispheres holds 'L', 'rh'; it may hold 'left' and 'right'",
         ),
         (lambda: LabelVolume(np.zeros((2, 2), dtype=int), EYE), r"\(2, 2\) must be 3-D"),
+        (lambda: LabelVolume(-EYE[None].astype(int), EYE + np.eye(4, k=-3)), "last row of 0 0 0 1.*is it transposed"),
+        (lambda: LabelVolume(-EYE[None].astype(int), np.diag([1.0, 1, 0, 1])), "three directions that span the space"),
         *(
             (lambda o=o: LabelVolume(np.zeros((2, 2, 2), dtype=int), EYE, o), f"orientation is '{o}'.*as in 'PIR'")
             for o in ("RLA", "RA", "RASR", "xyz", "ras", "")

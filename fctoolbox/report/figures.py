@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES = ("similarity", "connectivity", "relationship", "induced-q", "modules", "null-r", "null-partial-r")
+NAMES = ("similarity", "connectivity", "relationship", "induced-q", "modules", "slices", "null-r", "null-partial-r")
 WIDTH = 3.5  # inches
 STYLE = {
     "font.size": 8,
@@ -50,7 +50,7 @@ def report_figures(report: OriginReport) -> "dict[str, Figure]":
     """All figures of a report by name, in reading order."""
     import matplotlib as mpl
 
-    from fctoolbox.report.places import modules_figure
+    from fctoolbox.report.places import modules_figure, slices_figure, volume_of
 
     draw: dict[str, Callable[[], Figure]] = {
         "similarity": lambda: _matrix_figure(report, report.similarity, "Similarity of input projections", "Cosine"),
@@ -63,6 +63,8 @@ def report_figures(report: OriginReport) -> "dict[str, Figure]":
         ),
         "modules": lambda: modules_figure(report),
     }
+    if volume_of(report) is not None:
+        draw["slices"] = lambda: slices_figure(report)
     if report.relationship.nulls:
         draw["null-r"] = lambda: _null_figure(
             report.relationship.nulls, report.relationship.pearson_r, "Similarity–connectivity correlation r"

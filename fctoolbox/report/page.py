@@ -42,6 +42,8 @@ _CAPTIONS = {
     "null-r": "Correlation of similarity and functional connectivity (line), and under each null.",
     "null-partial-r": "The same with a smooth function of distance taken out of both.",
     "modules": "The modules of the input projections.",
+    "slices": "The same modules in slices through the brain (grey: tissue without a unit; letters: left and right, "
+    "anterior and posterior, dorsal and ventral). As label maps: modules.nii.gz and units.nii.gz, beside labels.tsv.",
 }
 _PLACES = {
     "surface": "The modules of the input projections on the cortical surface (grey: no unit).",

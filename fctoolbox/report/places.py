@@ -1,13 +1,13 @@
 """Where the modules are: on the cortical surface, in the volume, at positions, or in the space of activity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fctoolbox.origin import OriginReport
-from fctoolbox.report.figures import module_colours, new_figure
+from fctoolbox.report.figures import WIDTH, module_colours, new_figure
 from fctoolbox.system import Floats, LabelVolume, Surface
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ _NAME_SIZE = 5.0  # points
 _MIN_PIXELS = 15  # a smaller patch bears no name
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 _MAX_TRACES = 6
+# The side from which a plane is looked at: left is left where both are seen, and the nose is up or to the left.
+_PLANES = {"P": "coronal", "S": "horizontal", "L": "sagittal"}
+_N_SLICES = 4
+_MARGIN = 0.2  # of the longest side, so that letters stand beside the brain
+_LETTERS = "#666666"
 
 
 def place_of(report: OriginReport) -> str:
@@ -27,11 +32,17 @@ def place_of(report: OriginReport) -> str:
     geometry = report.system.geometry
     if geometry is not None and geometry.surface is not None and _sides(geometry.surface):
         return "surface"
-    if geometry is not None and geometry.volume is not None and (geometry.volume.unit_of_voxel >= 0).any():
+    if volume_of(report) is not None:
         return "volume"
     if geometry is not None and geometry.positions is not None:
         return "positions"
     return "similarity" if report.system.activity.timeseries is None else "activity"
+
+
+def volume_of(report: OriginReport) -> LabelVolume | None:
+    """The volume that holds the units; None where no voxel belongs to one."""
+    volume = None if report.system.geometry is None else report.system.geometry.volume
+    return volume if volume is not None and (volume.unit_of_voxel >= 0).any() else None
 
 
 def modules_figure(report: OriginReport) -> "Figure":
@@ -165,6 +176,15 @@ class _Axis:
     n: int
 
     @property
+    def length(self) -> float:
+        return abs(self.edges[1] - self.edges[0])
+
+    def around(self, length: float) -> tuple[float, float]:
+        """The two ends of a piece of that length with the same middle and direction."""
+        middle, half = sum(self.edges) / 2, np.sign(self.edges[1] - self.edges[0]) * length / 2
+        return float(middle - half), float(middle + half)
+
+    @property
     def turned(self) -> "_Axis":
         return _Axis(_OPPOSITE[self.leads], self.edges[::-1], self.n)
 
@@ -174,7 +194,7 @@ class _Axis:
 
 def _named_views(volume: LabelVolume) -> dict[str, str]:
     """What is seen from above, left and right: of a single hemisphere its outer side and its midline."""
-    axis = next(i for i, leads in enumerate(volume.orientation) if leads in "RL")
+    axis = _axis_of(volume, "R")
     used = np.flatnonzero((np.moveaxis(volume.unit_of_voxel, axis, 0) >= 0).any(axis=(1, 2)))
     middle = (volume.unit_of_voxel.shape[axis] - 1) / 2
     towards = volume.orientation[axis]
@@ -192,10 +212,14 @@ def _axes_of(volume: LabelVolume) -> list[_Axis]:
     axes = []
     for i, (leads, n) in enumerate(zip(volume.orientation, volume.unit_of_voxel.shape, strict=True)):
         # Along each axis of the grid the coordinate that changes most.
-        row = int(np.abs(volume.affine[:3, i]).argmax())
+        row = _coordinate_along(volume, i)
         step, origin = float(volume.affine[row, i]), float(volume.affine[row, 3])
         axes.append(_Axis(leads, (origin - step / 2, origin + (n - 0.5) * step), n))
     return axes
+
+
+def _coordinate_along(volume: LabelVolume, axis: int) -> int:
+    return int(np.abs(volume.affine[:3, axis]).argmax())
 
 
 def _seen(volume: LabelVolume, letter: str) -> tuple[NDArray[Any], _Axis, _Axis]:
@@ -203,15 +227,24 @@ def _seen(volume: LabelVolume, letter: str) -> tuple[NDArray[Any], _Axis, _Axis]
 
     The viewer stands where the units begin; what lies before that (the other hemisphere) is looked through.
     """
-    depth_axis = next(i for i, ahead in enumerate(volume.orientation) if letter in (ahead, _OPPOSITE[ahead]))
+    depth_axis = _axis_of(volume, letter)
     grid = np.moveaxis(volume.unit_of_voxel, depth_axis, 0)
     if volume.orientation[depth_axis] == letter:  # the viewer stands where the index ends
         grid = grid[::-1]
     first = int((grid >= 0).any(axis=(1, 2)).argmax())
     depth = (grid[first:] != -1).argmax(axis=0)
     picture = np.take_along_axis(grid[first:], depth[None], axis=0)[0]
-    picture = np.where((picture == -1) & (grid != -1).any(axis=0), -2, picture)
-    down, right = (axis for i, axis in enumerate(_axes_of(volume)) if i != depth_axis)
+    return _upright(np.where((picture == -1) & (grid != -1).any(axis=0), -2, picture), volume, letter)
+
+
+def _axis_of(volume: LabelVolume, letter: str) -> int:
+    """The axis of the grid that leads to `letter`, or away from it."""
+    return next(i for i, leads in enumerate(volume.orientation) if letter in (leads, _OPPOSITE[leads]))
+
+
+def _upright(picture: NDArray[Any], volume: LabelVolume, letter: str) -> tuple[NDArray[Any], _Axis, _Axis]:
+    """A plane of the grid as it looks from side `letter`: the picture, its axis to the right and its axis down."""
+    down, right = (axis for i, axis in enumerate(_axes_of(volume)) if i != _axis_of(volume, letter))
     # Superior is up in a view from the side, anterior in a view from above.
     if right.leads in ("SI" if letter in "LRAP" else "AP"):
         picture, down, right = picture.T, right, down
@@ -243,6 +276,104 @@ def _name_regions(axes: "Axes", picture: NDArray[Any], names: tuple[str, ...], r
         taken.append((x, y, half_width))
         outline = [withStroke(linewidth=1.2, foreground="white")]
         axes.text(x, y, names[unit], ha="center", va="center", fontsize=_NAME_SIZE, path_effects=outline)
+
+
+# --- slices ----------------------------------------------------------------------------------------------------------
+
+
+def slices_figure(report: OriginReport) -> "Figure":
+    """The modules in planes through the volume: each kind of plane a row, all at one scale."""
+    whole = volume_of(report)
+    assert whole is not None  # who asks has made sure
+    volume = _cropped(whole)
+    code = np.append(report.communities.labels, [report.communities.n, report.communities.n + 1])
+    colours = np.vstack([_rgb(report.communities.n), (1, 1, 1)])
+    rows = {letter: [_plane(volume, letter, index) for index in _through_units(volume, letter)] for letter in _PLANES}
+    longest = max(planes[0].right.length for planes in rows.values())
+    width, beside = (1 + _MARGIN) * longest, _MARGIN * longest
+    heights = [(planes[0].down.length + beside) / width for planes in rows.values()]
+    n_columns = max(map(len, rows.values()))
+    figure = new_figure(height=sum(heights) * 0.93 * WIDTH / n_columns + 0.9)
+    panels = figure.subplots(len(rows), n_columns, squeeze=False, height_ratios=heights)
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for (letter, planes), row in zip(rows.items(), panels, strict=True):
+        row[0].set_ylabel(_PLANES[letter], labelpad=1, fontsize="small")
+        coordinate = _part(report, "axes")[_coordinate_along(volume, _axis_of(volume, letter))]
+        for axes, plane in zip(row, planes, strict=False):
+            _draw_plane(axes, plane, colours[code[plane.picture]], width, plane.down.length + beside)
+            axes.set_title(f"{coordinate.partition('(')[0].strip()} {plane.at:.1f} mm", fontsize="x-small", pad=1)
+    _draw_scale(panels[-1, 0], width)
+    _legend(figure, report)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """A plane of the grid as it is looked at, and its coordinate (mm) on the axis that it cuts."""
+
+    picture: NDArray[Any]
+    right: _Axis
+    down: _Axis
+    at: float
+
+
+def _plane(volume: LabelVolume, letter: str, index: int) -> _Plane:
+    axis = _axis_of(volume, letter)
+    picture, right, down = _upright(np.take(volume.unit_of_voxel, index, axis=axis), volume, letter)
+    return _Plane(picture, right, down, _axes_of(volume)[axis].at(index))
+
+
+def _through_units(volume: LabelVolume, letter: str) -> list[int]:
+    """Indices of the planes across the axis to `letter`, between which lie equal parts of the units' voxels.
+
+    In the order anterior to posterior, dorsal to ventral, left to right.
+    """
+    axis = _axis_of(volume, letter)
+    n_voxels = np.count_nonzero(np.moveaxis(volume.unit_of_voxel, axis, 0) >= 0, axis=(1, 2))
+    forward = 1 if volume.orientation[axis] in "PIR" else -1
+    shares = (np.arange(_N_SLICES) + 0.5) / _N_SLICES
+    places = np.unique(np.searchsorted(np.cumsum(n_voxels[::forward]), shares * n_voxels.sum()))
+    return [int(index) for index in np.arange(len(n_voxels))[::forward][places]]
+
+
+def _cropped(volume: LabelVolume) -> LabelVolume:
+    """The smallest part of the grid that holds the brain."""
+    inside = volume.unit_of_voxel != -1
+    box = []
+    for axis in range(3):
+        used = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
+        box.append(slice(int(used[0]), int(used[-1]) + 1))
+    affine = volume.affine.astype(np.float64)
+    affine[:3, 3] += affine[:3, :3] @ [its.start for its in box]
+    return replace(volume, unit_of_voxel=volume.unit_of_voxel[tuple(box)], affine=affine)
+
+
+def _draw_plane(axes: "Axes", plane: _Plane, picture: NDArray[np.float64], width: float, height: float) -> None:
+    """A plane in the middle of a panel of that size (mm), with letters at its four sides."""
+    right, down = plane.right, plane.down
+    axes.imshow(picture, extent=(*right.edges, *down.edges[::-1]), interpolation="nearest")
+    axes.set_xlim(*right.around(width))
+    axes.set_ylim(*down.around(height)[::-1])
+    sides = (
+        (right.leads, {"x": 1, "y": 0.5, "ha": "right", "va": "center"}),
+        (_OPPOSITE[right.leads], {"x": 0, "y": 0.5, "ha": "left", "va": "center"}),
+        (down.leads, {"x": 0.5, "y": 0, "ha": "center", "va": "bottom"}),
+        (_OPPOSITE[down.leads], {"x": 0.5, "y": 1, "ha": "center", "va": "top"}),
+    )
+    for leads, where in sides:
+        letter = _ENDS[leads][0].upper()
+        axes.text(s=letter, **where, transform=axes.transAxes, fontsize=_NAME_SIZE, color=_LETTERS)
+
+
+def _draw_scale(axes: "Axes", width: float) -> None:
+    """A bar of 1, 2 or 5 times a power of ten mm, about a third of the panel."""
+    power = 10.0 ** np.floor(np.log10(width / 3))
+    length = max((step * power for step in (2, 5) if step * power <= width / 3), default=power)
+    end, below = length / width, -0.08
+    axes.plot([0, end], [below, below], transform=axes.transAxes, color="black", lw=1, clip_on=False)
+    axes.text(end + 0.04, below, f"{length:g} mm", transform=axes.transAxes, fontsize=_NAME_SIZE, va="center")
 
 
 # --- positions and activity ------------------------------------------------------------------------------------------

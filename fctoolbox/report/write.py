@@ -2,15 +2,19 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fctoolbox.data import written_whole
 from fctoolbox.errors import blamed_on
 from fctoolbox.origin import SCHEMA, OriginReport
 from fctoolbox.report.figures import NAMES, Picture, rendered, report_figures
+from fctoolbox.report.nifti import write_labels
 from fctoolbox.report.page import comparison_page, folder_names, report_page
+from fctoolbox.report.places import volume_of
 
 
 def save_report(report: OriginReport, folder: Path, *, command: str = "") -> Path:
@@ -27,7 +31,9 @@ def save_report(report: OriginReport, folder: Path, *, command: str = "") -> Pat
     Returns
     -------
     Path
-        ``folder/report.html``, beside ``report.json``, ``labels.tsv`` and ``figures/``.
+        ``folder/report.html``, beside ``report.json``, ``labels.tsv`` and ``figures/``. Where the geometry is a
+        volume with units, also ``modules.nii.gz`` and ``units.nii.gz``: the module, and the place in ``labels.tsv``, of
+        each voxel, counted from 1; 0 is no unit.
     """
     pictures = rendered(report_figures(report))
     _save_parts(report, folder, pictures, command)
@@ -65,17 +71,28 @@ def _save_parts(report: OriginReport, folder: Path, pictures: Mapping[str, Pictu
                 strict=True,
             )
         )
+    _save_volumes(report, folder)
     for name, picture in pictures.items():
         for kind, content_of in (("svg", picture.svg), ("png", picture.png)):
             with written_whole(folder / "figures" / f"{name}.{kind}") as path:
                 path.write_bytes(content_of)
-    _remove_others(folder / "figures", pictures)
+    _remove(folder / "figures" / f"{name}.{kind}" for name in NAMES if name not in pictures for kind in ("svg", "png"))
     return content
 
 
-def _remove_others(folder: Path, pictures: Mapping[str, Picture]) -> None:
-    # A figure of an earlier report would be taken for one of this report.
-    for path in (folder / f"{name}.{kind}" for name in NAMES if name not in pictures for kind in ("svg", "png")):
+def _save_volumes(report: OriginReport, folder: Path) -> None:
+    modules, units = folder / "modules.nii.gz", folder / "units.nii.gz"
+    volume = volume_of(report)
+    if volume is None:
+        _remove((modules, units))
+        return
+    write_labels(modules, volume, report.communities.labels, description="module + 1")
+    write_labels(units, volume, np.arange(report.system.n_units), description="row of labels.tsv")
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    # A file of an earlier report would be taken for one of this report.
+    for path in paths:
         with blamed_on(f"{path} cannot be removed"):
             path.unlink(missing_ok=True)
 

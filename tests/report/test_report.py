@@ -52,8 +52,8 @@ def test_files(saved):
     report, page, folder = saved
     assert page == folder / "report.html"
     assert {path.name for path in folder.iterdir()} == {"report.html", "report.json", "labels.tsv", "figures"}
-    assert set(report_figures(report)) == set(NAMES)
-    for name in NAMES:
+    assert set(report_figures(report)) == set(NAMES) - {"slices"}  # the toy has no volume
+    for name in set(NAMES) - {"slices"}:
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert ET.parse(folder / "figures" / f"{name}.svg").getroot().tag.endswith("svg")
     content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -235,6 +235,48 @@ def test_every_place_can_be_drawn(place, geometry, with_activity, tmp_path):
     assert (tmp_path / "figures/modules.png").stat().st_size > 3000
 
 
+def test_a_volume_comes_with_label_maps_and_slices(tmp_path):
+    nib = pytest.importorskip("nibabel")
+    system = with_geometry(fct.Geometry(volume=volume()), with_activity=True)
+    weights = system.projection.weights.copy()
+    weights[4] = 0  # a unit that is dropped: those behind it move up
+    report = quick(replace(system, projection=fct.InputProjection(weights)))
+    page = report.save(tmp_path).read_text(encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.html", "report.json", "labels.tsv", "figures", "modules.nii.gz", "units.nii.gz"
+    }  # fmt: skip
+    assert "modules.nii.gz and units.nii.gz" in page
+    assert (tmp_path / "figures/slices.png").stat().st_size > 3000
+    with (tmp_path / "labels.tsv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    modules, units = (np.asarray(nib.load(tmp_path / f"{name}.nii.gz").dataobj) for name in ("modules", "units"))
+    grid = volume().unit_of_voxel
+    for unit, name in enumerate(system.units):
+        (voxel,) = np.argwhere(grid == unit)
+        if unit == 4:
+            assert (modules[*voxel], units[*voxel]) == (0, 0)
+        else:
+            row = rows[units[*voxel] - 1]
+            assert (row["unit"], int(row["label"])) == (name, modules[*voxel] - 1)
+    assert np.count_nonzero(modules) == np.count_nonzero(units) == 11
+
+
+def test_no_label_map_or_slice_of_an_earlier_report_stays(tmp_path):
+    report = quick(with_geometry(fct.Geometry(volume=volume()), with_activity=True))
+    report.save(tmp_path)
+    quick(with_geometry(None, with_activity=True)).save(tmp_path)
+    assert not list(tmp_path.glob("*.nii.gz"))
+    assert not list(tmp_path.glob("figures/slices*"))
+
+
+def test_every_system_of_a_comparison_has_its_own_label_maps(tmp_path):
+    reports = [quick(with_geometry(geometry, True)) for geometry in (fct.Geometry(volume=volume()), None)]
+    save_comparison(reports, tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*.nii.gz"))] == [
+        "toy/modules.nii.gz", "toy/units.nii.gz"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "geometry",
     [
@@ -248,6 +290,7 @@ def test_where_no_unit_can_be_seen_the_modules_are_drawn_elsewhere(geometry):
     report = quick(with_geometry(geometry, with_activity=True))
     assert place_of(report) == "activity"
     assert report_figures(report)["modules"].axes
+    assert "slices" not in report_figures(report)
 
 
 def test_looking_into_a_volume():

@@ -96,6 +96,7 @@ def area_geometry(
             unit_of_voxel=_unit_of_voxel(labels, hemisphere, annotation),
             affine=np.diag([1e-3, 1e-3, 1e-3, 1.0]) @ annotation.affine,
             orientation="PIR",
+            space="Allen CCFv3",
         ),
         axes=("AP (mm)", "DV (mm)", "ML (mm)"),
     )
