@@ -169,6 +169,13 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
                 f"{error} To see the method at work on synthetic data: fctoolbox run {chosen.miniature}"
                 + (" --by-group" if by_group else "")
             ) from error
+        if by_group and system.projection.groups is None:
+            able = [name for name, each in installed().sources.items() if each.every_group]
+            raise InputError(
+                f"source '{source}' does not say which groups its inputs belong to, so --by-group has nothing "
+                f"to compare. Sources that do: {', '.join(able) or 'none is installed'}; your own files do with "
+                "--groups FILE."
+            )
         if by_group and of_groups["highest"] is None:
             there = set(system.projection.groups or ()) - set(of_groups["leave_out"])
             of_groups["highest"] = next((name for name in chosen.expected_groups if name in there), None)

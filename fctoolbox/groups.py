@@ -498,7 +498,7 @@ def compare_groups(
         )
         for name in parts
     ]
-    groups.sort(key=lambda group: (len(groups) if group.own is None else group.own.r.rank, group.name))
+    groups.sort(key=lambda group: (group.own is None, group.own.r.rank if group.own else 0, group.name))
     settings = {
         "highest": highest,
         "leave_out": left_out,
@@ -551,8 +551,8 @@ def _members(
     labels, inputs = system.projection.groups, system.projection.inputs
     if labels is None:
         raise InputError(
-            f"the inputs of {system.name!r} belong to no groups, so there is nothing to compare; a projection's groups "
-            "say the division of each input (on the command line: --groups FILE)"
+            f"the inputs of {system.name!r} belong to no groups, so there is nothing to compare: the projection must "
+            "say the group (division) of each input (InputProjection.groups; for your own files --groups FILE)"
         )
     known = sorted(set(labels))
     leave_out = (leave_out,) if isinstance(leave_out, str) else tuple(dict.fromkeys(leave_out))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NAMES = ("groups", "groups-dealt", "groups-reach")
 _MARKS = {"own": ("o", "#0072B2", "#0072B2"), "common": ("s", "#D55E00", "white")}  # shape, line, inside
+_AXES = {"r": "Similarity–connectivity correlation r", "q": "Induced modularity Q*"}
 _SHORT = {"own": "own units", "common": "common units"}
 _MAX_REACH = 80  # units whose names can still be read
 _CAPTIONS = {
@@ -149,7 +150,7 @@ def _scores_figure(comparison: GroupComparison) -> "Figure":
     figure = new_figure(height=0.95 + 0.3 * len(groups), width=2 * WIDTH)
     panels = figure.subplots(1, len(STATISTICS), sharey=True)
     shown = [where for where in WHERE if comparison.ranked("r", where)]  # type: ignore[arg-type]
-    for axes, (statistic, called) in zip(panels, STATISTICS.items(), strict=True):
+    for axes, statistic in zip(panels, _AXES, strict=True):
         axes.axvline(0, color="#999999", lw=0.8, zorder=0)
         for k, where in enumerate(shown):
             shape, colour, inside = _MARKS[where]
@@ -163,7 +164,7 @@ def _scores_figure(comparison: GroupComparison) -> "Figure":
         for y in range(1, len(groups), 2):
             axes.axhspan(y - 0.5, y + 0.5, color="#f2f4f6", lw=0, zorder=-1)
         axes.set_ylim(len(groups) - 0.5, -0.5)
-        axes.set_xlabel(f"{called[0].upper() if statistic == 'q' else called[0]}{called[1:]}")
+        axes.set_xlabel(_AXES[statistic])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
     panels[0].set_yticks(

@@ -129,7 +129,7 @@ def find_division(divisions: dict[str, Division], name: str, connectome: Connect
         known = sorted(divisions)
         raise InputError(
             f"sources is {name!r}, but there is no such division.{suggestion(str(name), known)} "
-            f"There are: {', '.join(known)}; and all, for all but {RECURRENT}."
+            f"There are: {', '.join(known)}."
         )
     regions = tuple(region for region in divisions[name].regions if region in connectome.regions)
     if not regions:
