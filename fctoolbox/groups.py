@@ -291,7 +291,7 @@ class GroupComparison:
         sizes = [group.n_inputs for group in self.compared]
         answer = (
             f"What this cannot say: there are {self.system.n_units} units, and intervals from drawing them anew "
-            f"({self.policies['level']:.0%}) "
+            f"({self._percent}) "
         )
         answer += "are wide; read them before the ranks. " if self.system.n_units < 100 else "belong with every rank. "
         answer += (
@@ -336,6 +336,10 @@ class GroupComparison:
             f"<th>r, common units</th><th>induced Q*, common units</th></tr>{rows}</table>"
         )
 
+    @property
+    def _percent(self) -> str:
+        return f"{100 * self.policies['level']:g} %"
+
     def _common_in_words(self) -> str:
         n = len(self.common_units)
         return f"all {n} units, which all reach" if n == self.system.n_units else f"the {n} units that all reach"
@@ -345,9 +349,7 @@ class GroupComparison:
         for statistic, called in STATISTICS.items():
             first, *others = self.ranked(statistic, where)  # type: ignore[arg-type]
             best = _estimate(first, statistic, where)
-            known = (
-                "" if best.low is None else f", {self.policies['level']:.0%} interval {best.low:.3f} to {best.high:.3f}"
-            )
+            known = "" if best.low is None else f", {self._percent} interval {best.low:.3f} to {best.high:.3f}"
             then = f", then {others[0].name} {_estimate(others[0], statistic, where).value:.3f}" if others else ""
             words.append(f"the highest {called} is that of {first.name} ({best.value:.3f}{known}{then}")
             place = next((k for k, group in enumerate(others, start=2) if group.name == self.highest), 0)

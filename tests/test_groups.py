@@ -377,7 +377,7 @@ def test_a_test_chosen_by_looking_takes_the_looking_into_account(rng):
 def test_the_words_hold_the_numbers(sparse):
     comparison = quick(sparse, highest="thal")
     best = comparison.groups[0].own.r
-    assert f"the highest r is that of thal ({best.value:.3f}, 95% interval {best.low:.3f} to" in comparison.sentence()
+    assert f"the highest r is that of thal ({best.value:.3f}, 95 % interval {best.low:.3f} to" in comparison.sentence()
     assert "On the 9 units that all reach" in comparison.sentence()
     assert f"p = {comparison.tests[0].test.p_value:.2g}" in comparison.chance()
     assert "The lead of thal over the highest of the others" in comparison.chance()

@@ -120,6 +120,7 @@ _TYPES: dict[str, Any] = {
     "integer": int,
     "string": str,
     "number": (int, float),
+    "string or null": (str, type(None)),
     "number or null": (int, float, type(None)),
     "object of strings": dict,
 }
