@@ -102,6 +102,22 @@ def test_every_group_is_analysed_as_it_would_be_alone(sparse):
         np.testing.assert_array_equal(group.own.communities.labels, report.communities.labels)
 
 
+def test_every_group_is_partitioned_with_the_draws_of_an_analysis_of_its_own(sparse, monkeypatch):
+    seeds = []
+
+    def seen(similarity, *, rng, **settings):
+        seeds.append((rng.bit_generator.seed_seq.spawn_key, rng.bit_generator.seed_seq.n_children_spawned))
+        return fct.detect_communities(similarity, rng=rng, **settings)
+
+    monkeypatch.setattr(groups, "detect_communities", seen)
+    monkeypatch.setattr("fctoolbox.origin.detect_communities", seen)
+    quick(sparse, n_permutations=1)
+    of_groups = seeds[:7]  # 4 on their own units, and 3 that have others in common
+    seeds.clear()
+    fct.analyse_origin(alone(sparse, "pons"), n_nulls=1, n_restarts=1, rng=0)
+    assert of_groups == [seeds[0]] * 7 == [((0,), 0)] * 7
+
+
 def test_on_common_units_every_group_is_analysed_on_the_same(sparse):
     comparison = quick(sparse, rng=7)
     assert comparison.common_units == sparse.units[5:]
@@ -250,6 +266,14 @@ def test_a_group_that_alone_costs_nothing_is_named_after_the_one_that_hides_it()
     assert list(groups._without(reached)) == [groups.Without("b", 4), groups.Without("c", 5)]
 
 
+def test_where_no_single_group_costs_units_the_one_that_reaches_fewest_goes_first():
+    reached = {name: np.ones(6, bool) for name in "abcde"}
+    reached["a"][0] = reached["c"][[0, 1]] = reached["d"][1] = False
+    assert list(groups._without(reached)) == [
+        groups.Without("c", 4), groups.Without("a", 5), groups.Without("d", 6)
+    ]  # fmt: skip
+
+
 def test_groups_too_small_are_listed_and_cost_nothing(rng):
     sizes = SIZES | {"single": 1, "far": 3, "flat": 2}
     system = grouped(rng, sizes, n_units=12, driver="thal", silent={"far": range(3, 12), "single": range(6)})
@@ -346,6 +370,18 @@ def test_dealt_groups_have_the_sizes_and_the_inputs_of_the_real_ones(sparse, mon
     assert [len(inputs) for inputs in own[:4]] == [3, 5, 4, 6]
     assert sorted(name for inputs in own[:4] for name in inputs) == sorted(sparse.projection.inputs)
     assert own[0] != own[4]
+
+
+def test_dealt_groups_are_scored_on_the_common_units_that_they_reach(driven):
+    common = np.arange(12) > 4
+    connectivity = fct.functional_connectivity(driven.activity.timeseries)
+    deal = groups.Deal(driven.projection, (5, 4, 6), common, connectivity, 1.0)
+    among = connectivity[np.ix_(common, common)]
+    cut = groups.Deal(driven.projection.select_units(common), (5, 4, 6), np.ones(7, bool), among, 1.0)
+    one, other = (groups.dealt_statistics(each, n_nulls=4, rng=np.random.default_rng(0)) for each in (deal, cut))
+    np.testing.assert_allclose(one[:, 1, 0], other[:, 0, 0], atol=1e-12)
+    np.testing.assert_array_equal(other[:, 0], other[:, 1])
+    assert not np.allclose(one[:, 0, 0], one[:, 1, 0])
 
 
 def test_a_dealt_group_that_defines_nothing_is_the_lowest():
