@@ -196,6 +196,13 @@ class GroupComparison:
         """The groups that have a score on their own units."""
         return tuple(group for group in self.groups if group.own is not None)
 
+    @property
+    def places(self) -> tuple[Where, ...]:
+        """The sets of units that there are scores on, each once: own units are the common ones where all reach all."""
+        if len(self.common_units) == self.system.n_units or not self.common_units:
+            return ("own",)
+        return ("own", "common")
+
     def ranked(self, statistic: Statistic, where: Where = "own") -> tuple[Group, ...]:
         """The groups with a score on these units, the highest first."""
         scored = [group for group in self.groups if getattr(group, where) is not None]
@@ -261,10 +268,10 @@ class GroupComparison:
         n_others = len(self.groups) - len(self.compared)
         others = f" ({n_others} more cannot be)" if n_others else ""
         answer = [f"In {self.system.name}, {len(self.compared)} groups of inputs are compared{others}."]
-        places: tuple[tuple[Where, str], ...] = (("own", WHERE["own"]), ("common", self._common_in_words()))
-        for where, units in places:
-            if self.ranked("r", where):
-                answer.append(f"On {units}, {self._leaders(where)}.")
+        n_common, n_units = len(self.common_units), self.system.n_units
+        common = f"the {n_common:,} units that all reach"
+        own = f"all {n_units:,} units, which each reaches" if n_common == n_units else WHERE["own"]
+        answer += [f"On {own if where == 'own' else common}, {self._leaders(where)}." for where in self.places]
         if not self.common_units:
             answer.append("Too few units are reached by all of them to compare them on the same units.")
         return " ".join(answer)
@@ -275,6 +282,7 @@ class GroupComparison:
             f"{'its own' if each.where == 'own' else 'common'} units, {STATISTICS[each.statistic]}: "
             f"{each.group if self.highest is None else 'lead'} {each.lead:+.3f}, p = {each.test.p_value:.2g}"
             for each in self.tests
+            if each.where in self.places
         ]
         n = self.tests[0].test.n
         if self.highest is None:
@@ -339,10 +347,6 @@ class GroupComparison:
     @property
     def _percent(self) -> str:
         return f"{100 * self.policies['level']:g} %"
-
-    def _common_in_words(self) -> str:
-        n = len(self.common_units)
-        return f"all {n} units, which all reach" if n == self.system.n_units else f"the {n} units that all reach"
 
     def _leaders(self, where: Where) -> str:
         words = []
@@ -439,7 +443,7 @@ def compare_groups(
     workers = workers or Workers(n_jobs)
     rng, seed = seeded(rng)
     # The first is analyse_origin's for the same partition; every group gets a copy, so none depends on the others.
-    rng_partition, rng_own, rng_common, rng_deals = rng.spawn(4)
+    rng_partition, rng_draws, rng_deals = rng.spawn(3)
 
     members, left_out = _members(system, highest, leave_out)
     inputs = np.concatenate(list(members.values()))
@@ -478,14 +482,11 @@ def compare_groups(
     tests = _tests(own, common, highest, dealt_out, n_permutations, rng_deals, workers)
     in_alphabet = np.argsort(analysed.units)
     estimates: dict[str, dict[str, dict[Statistic, Estimate]]] = {}
-    for where, scores, units, rng_draws in (
-        ("own", own, np.ones(analysed.n_units, dtype=bool), rng_own),
-        ("common", common, shared, rng_common),
-    ):
+    for where, scores, units in (("own", own, np.ones(analysed.n_units, dtype=bool)), ("common", common, shared)):
         order = in_alphabet[units[in_alphabet]]  # the same unit is drawn equally often wherever it stands
         draws = np.zeros((n_bootstrap, analysed.n_units))
         if scores:
-            draws[:, order] = draws_of_units(len(order), n_bootstrap, rng_draws)
+            draws[:, order] = draws_of_units(len(order), n_bootstrap, copy.deepcopy(rng_draws))
         estimates[where] = _estimates(scores, draws, connectivity, resolution, level)
 
     names = np.array(analysed.units)

@@ -90,7 +90,7 @@ def groups_page(comparison: GroupComparison, pictures: Mapping[str, Picture], *,
     return environment().get_template("groups.html.jinja").render(
         title=f"fctoolbox: {system.name}, by group",
         comparison=comparison,
-        places=[(where, words) for where, words in WHERE.items() if comparison.ranked("r", where)],  # type: ignore[arg-type]
+        places=[(where, WHERE[where]) for where in comparison.places],
         statistics=STATISTICS,
         system={
             "name": system.name,
@@ -149,7 +149,7 @@ def _scores_figure(comparison: GroupComparison) -> "Figure":
     groups, n_units = comparison.compared, comparison.system.n_units
     figure = new_figure(height=0.95 + 0.3 * len(groups), width=2 * WIDTH)
     panels = figure.subplots(1, len(STATISTICS), sharey=True)
-    shown = [where for where in WHERE if comparison.ranked("r", where)]  # type: ignore[arg-type]
+    shown = comparison.places
     for axes, statistic in zip(panels, _AXES, strict=True):
         axes.axvline(0, color="#999999", lw=0.8, zorder=0)
         for k, where in enumerate(shown):
@@ -179,7 +179,7 @@ def _scores_figure(comparison: GroupComparison) -> "Figure":
 
 
 def _label(comparison: GroupComparison, where: str) -> str:
-    return f"the {len(comparison.common_units)} units that all reach" if where == "common" else WHERE[where]
+    return f"the {len(comparison.common_units):,} units that all reach" if where == "common" else WHERE[where]
 
 
 def _draw_estimate(axes: "Axes", estimate: Estimate, y: float, shape: str, colour: str, inside: str) -> None:
@@ -189,10 +189,11 @@ def _draw_estimate(axes: "Axes", estimate: Estimate, y: float, shape: str, colou
 
 
 def _dealt_figure(comparison: GroupComparison) -> "Figure":
-    n_rows = len(comparison.tests) // len(STATISTICS)
+    tests = [each for each in comparison.tests if each.where in comparison.places]
+    n_rows = len(tests) // len(STATISTICS)
     figure = new_figure(height=0.5 + 1.5 * n_rows, width=2 * WIDTH)
     panels = figure.subplots(n_rows, len(STATISTICS), squeeze=False).ravel()
-    for axes, each in zip(panels, comparison.tests, strict=True):
+    for axes, each in zip(panels, tests, strict=True):
         _draw_deals(axes, each)
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     return figure
