@@ -445,6 +445,8 @@ def _say(reports: "Sequence[OriginReport]", page: Path) -> None:
 def _say_groups(comparison: "GroupComparison", page: Path) -> None:
     click.echo(comparison.sentence())
     click.echo(comparison.chance())
+    if comparison.left_out:
+        click.echo(f"  Left out on request: {', '.join(comparison.left_out)}")
     for group in comparison.groups:
         if group.reason:
             click.echo(f"  Not compared: {group.name}: {group.reason}")

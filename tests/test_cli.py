@@ -176,13 +176,14 @@ def grouped_source(monkeypatch):
     monkeypatch.setattr(plugins, "installed", lru_cache(lambda: Installed((), {"parts": parts, "toy": toy}, {})))
 
 
-def test_a_source_loads_all_its_groups_and_its_default_is_named(grouped_source, tmp_path):
+def test_a_source_loads_all_its_groups_and_its_default_is_named(grouped_source, tmp_path, capsys):
     words = ("--by-group", "--n-bootstrap", "20", *QUICK, "--out", tmp_path)
     for left_out, named, compared in (("c", "a", {"a", "b"}), ("a", None, {"b", "c"})):
         assert call("run", "parts", "--leave-out", left_out, *words) == 0
         content = json.loads((tmp_path / "groups.json").read_text(encoding="utf-8"))
         assert {group["name"] for group in content["groups"]} == compared
         assert content["left_out"] == [left_out]
+        assert f"\n  Left out on request: {left_out}\n" in capsys.readouterr().out
         assert content["highest"]["named"] == named
         assert "-o part=all --by-group" in content["provenance"]["command"]
         assert f"--leave-out {left_out} " in content["provenance"]["command"]
