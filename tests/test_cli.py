@@ -122,7 +122,9 @@ def by_group(own_files, tmp_path):
 def test_groups_of_own_inputs_are_compared(by_group, tmp_path, capsys):
     content = by_group("--highest", "second")
     printed = capsys.readouterr().out
-    assert printed.startswith("In p, 2 groups of inputs are compared. On the units that each reaches, the highest r")
+    assert printed.startswith(
+        "In p, 2 groups of inputs are compared. On all 8 units, which each reaches, the highest r"
+    )
     assert "The lead of second over the highest of the others" in printed
     assert printed.endswith(f"Report: {tmp_path / 'o' / 'groups.html'}\n")
     assert {group["name"]: group["n_inputs"] for group in content["groups"]} == {"first": 3, "second": 2}
