@@ -23,7 +23,7 @@ In shapes, `n_units`, `n_inputs` and `n_times` mean the same everywhere. All err
 [`InputError`](#inputerror).
 """
 _GROUPS = {
-    "The analysis": ("load", "analyse_origin", "OriginReport", "chunks.Workers"),
+    "The analysis": ("load", "analyse_origin", "OriginReport", "compare_groups", "GroupComparison", "chunks.Workers"),
     "What a plugin hands over": (
         "RecurrentSystem", "InputProjection", "FactoredMatrix", "RecurrentActivity", "Geometry", "Surface",
         "LabelVolume", "Provenance", "FileRecord",

@@ -25,6 +25,7 @@ from fctoolbox.consensus import (
 )
 from fctoolbox.data import DataFile, cache_folder, fetch
 from fctoolbox.errors import DataUnavailable, InputError, PluginError
+from fctoolbox.groups import GroupComparison, compare_groups
 from fctoolbox.origin import OriginReport, analyse_origin
 from fctoolbox.plugins import Source, hookimpl, load
 from fctoolbox.quality import LowRankNull, modularities, modularity
@@ -49,6 +50,7 @@ __all__ = [
     "FactoredMatrix",
     "FileRecord",
     "Geometry",
+    "GroupComparison",
     "InputError",
     "InputProjection",
     "LabelVolume",
@@ -66,6 +68,7 @@ __all__ = [
     "analyse_origin",
     "cache_folder",
     "coassignment",
+    "compare_groups",
     "consensus_partition",
     "cosine_similarity",
     "detect_communities",

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from fctoolbox.errors import DataUnavailable, InputError, PluginError, blamed_on, listed, suggestion
-from fctoolbox.plugins import GROUP, Source, discover, find_source, installed, load_source
+from fctoolbox.plugins import GROUP, Source, discover, find_source, installed, load_every_group, load_source
 from fctoolbox.system import RecurrentSystem, options_in_words
 
 if TYPE_CHECKING:
     from fctoolbox.chunks import Workers
+    from fctoolbox.groups import GroupComparison
     from fctoolbox.origin import OriginReport
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -118,10 +119,36 @@ _PATH = click.Path(path_type=Path)
 @click.option("--common", is_flag=True, help="Keep the units that all files share.")
 @click.option("--sampling-interval", type=float, help="Seconds between two rows of your own timeseries.")
 @click.option("--name", help="What to call the system of your own files; the projection's file name by default.")
+@click.option(
+    "--groups", type=_PATH, help="Group of each of your own inputs: CSV or TSV with an input and a group column."
+)
+@click.option(
+    "--by-group",
+    is_flag=True,
+    help="Compare the groups of inputs (divisions of the brain) instead: which explains the connectivity best?",
+)
+@click.option("--highest", metavar="GROUP", help="With --by-group: the group expected to be the highest.")
+@click.option("--leave-out", multiple=True, metavar="GROUP", help="With --by-group: leave it out; may be repeated.")
+@click.option(
+    "--n-bootstrap",
+    type=click.IntRange(2),
+    default=1000,
+    show_default=True,
+    help="With --by-group: draws of the units, for intervals.",
+)
 @_analysis_options
 def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any) -> None:
     """Analyse one SOURCE, or your own matrices, and write a report."""
     own = {name: settings.pop(name) for name in _OWN}
+    by_group = settings.pop("by_group")
+    of_groups = {name: settings.pop(name) for name in _OF_GROUPS}
+    if not by_group and (unused := _typed_in(_OF_GROUPS)):
+        raise InputError(f"{listed(unused)} belongs with --by-group")
+    if by_group and _typed_in(("nulls",)):
+        raise InputError(
+            "--null belongs to a run without --by-group: groups are compared by dealing their inputs anew, "
+            "--n-nulls times"
+        )
     if (source is None) == (own["projection"] is None):
         raise InputError(
             "name a source (see: fctoolbox sources), or give your own files with "
@@ -134,13 +161,24 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
             raise InputError(f"{listed(unused)} belongs with --projection, not with a source")
         chosen = find_source(source)
         try:
-            system = load_source(chosen, **_parsed(chosen, options))
+            system = (load_every_group if by_group else load_source)(chosen, **_parsed(chosen, options))
         except DataUnavailable as error:
             if not chosen.miniature:
                 raise
             raise DataUnavailable(
                 f"{error} To see the method at work on synthetic data: fctoolbox run {chosen.miniature}"
+                + (" --by-group" if by_group else "")
             ) from error
+        if by_group and system.projection.groups is None:
+            able = [name for name, each in installed().sources.items() if each.every_group]
+            raise InputError(
+                f"source '{source}' does not say which groups its inputs belong to, so --by-group has nothing "
+                f"to compare. Sources that do: {', '.join(able) or 'none is installed'}; your own files do with "
+                "--groups FILE."
+            )
+        if by_group and of_groups["highest"] is None:
+            there = set(system.projection.groups or ()) - set(of_groups["leave_out"])
+            of_groups["highest"] = next((name for name in chosen.expected_groups if name in there), None)
         asked = ["fctoolbox", "run", source, *_options_of(system)]
     else:
         from fctoolbox.matrices import read_system
@@ -154,15 +192,23 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         for name, value in own.items():
             if value:
                 asked += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    if by_group:
+        comparison = _compare_groups(system, workers, **settings, **of_groups)
+        command = shlex.join(
+            [*asked, "--by-group", *_group_words(of_groups), *_settings(settings | {"nulls": ()}, out)]
+        )
+        _say_groups(comparison, comparison.save(out, command=command))
+        return
     report = _analyse(system, workers, **settings)
     page = report.save(out, command=shlex.join([*asked, *_settings(settings, out)]))
     _say([report], page)
 
 
+_OF_GROUPS = ("highest", "leave_out", "n_bootstrap")
 # fmt: off
 _OWN = (
     "projection", "connectivity", "timeseries", "positions", "distances", "fisher_z", "transposed", "common",
-    "sampling_interval", "name",
+    "sampling_interval", "name", "groups",
 )
 # fmt: on
 
@@ -350,6 +396,23 @@ def _analyse(system: RecurrentSystem, workers: "Workers", **settings: Any) -> "O
     return analyse_origin(system, **asked, workers=workers)
 
 
+def _compare_groups(
+    system: RecurrentSystem, workers: "Workers", *, nulls: Sequence[str], n_nulls: int, **settings: Any
+) -> "GroupComparison":
+    from fctoolbox.groups import compare_groups
+
+    del nulls  # there is one way to deal inputs
+    return compare_groups(system, n_permutations=n_nulls, workers=workers, **settings)
+
+
+def _typed_in(names: Sequence[str]) -> list[str]:
+    """Those of the options that the user wrote, as the user wrote them."""
+    context = click.get_current_context()
+    written = [each for each in context.command.params if each.name in names]
+    default = click.core.ParameterSource.DEFAULT
+    return [each.opts[0] for each in written if context.get_parameter_source(str(each.name)) is not default]
+
+
 def _workers(settings: dict[str, Any]) -> "Workers":
     """Those asked for, taken out of the settings and checked before the work and not after it."""
     from fctoolbox.chunks import Workers
@@ -377,6 +440,33 @@ def _say(reports: "Sequence[OriginReport]", page: Path) -> None:
             names = listed(f"{each.unit} ({each.reason})" for each in report.dropped)
             click.echo(f"  Left out of {report.system.name}: {len(report.dropped)} of its units: {names}")
     click.echo(f"Report: {page}")
+
+
+def _say_groups(comparison: "GroupComparison", page: Path) -> None:
+    click.echo(comparison.sentence())
+    click.echo(comparison.chance())
+    if comparison.left_out:
+        click.echo(f"  Left out on request: {', '.join(comparison.left_out)}")
+    for group in comparison.groups:
+        if group.reason:
+            click.echo(f"  Not compared: {group.name}: {group.reason}")
+    if comparison.without:
+        steps = ", then ".join(f"{each.group} ({each.n_common})" for each in comparison.without)
+        click.echo(
+            f"  Reached by all: {len(comparison.common_units)} of {comparison.system.n_units} units. More would be if "
+            f"groups were left out (--leave-out): {steps}"
+        )
+    if comparison.dropped:
+        names = listed(f"{each.unit} ({each.reason})" for each in comparison.dropped)
+        click.echo(f"  Left out of {comparison.system.name}: {len(comparison.dropped)} of its units: {names}")
+    click.echo(f"Report: {page}")
+
+
+def _group_words(of_groups: Mapping[str, Any]) -> list[str]:
+    words = [] if of_groups["highest"] is None else ["--highest", of_groups["highest"]]
+    for name in of_groups["leave_out"]:
+        words += ["--leave-out", name]
+    return [*words, "--n-bootstrap", str(of_groups["n_bootstrap"])]
 
 
 def _described(source: Source) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from fctoolbox.system import (
 from fctoolbox.tables import Table, check_exists, read_table, text_rows, unit_header
 
 _LABEL_HEADERS = ("label", "labels", "community", "module", "cluster")
+_GROUP_FILE = (("input", "source", "name"), ("group", "division", "label"))
 _NO_LABEL = ("", "nan", "na", "n/a", "none", "null")  # what programs write where there is none
 
 
@@ -38,6 +39,7 @@ def read_system(
     common: bool = False,
     sampling_interval: float | None = None,
     name: str = "",
+    groups: str | Path | None = None,
 ) -> RecurrentSystem:
     """A system from a person's own files.
 
@@ -66,6 +68,8 @@ def read_system(
         Seconds between two rows of the timeseries.
     name : str
         Of the system; the projection's file name when left out.
+    groups : path, optional
+        CSV or TSV with an input and a group column: the group (division, cell type) of each of the projection's inputs.
 
     Returns
     -------
@@ -100,6 +104,7 @@ def read_system(
     matched = {what: _in_order(table, what, units) for what, table in tables.items()}
     named = dict.fromkeys(name for table in tables.values() for name in table.rows or ())
     inputs = tables["projection"].columns or ()
+    group_of = None if groups is None else read_groups(groups, inputs, projection)
     geometry = None
     if "positions" in matched or "distances" in matched:
         with _about(tables, "positions", "distances"):
@@ -112,11 +117,12 @@ def read_system(
             scale=scale,
             sampling_interval=sampling_interval,
         )
-    files = [FileRecord(table.path.name, sha256_of(table.path)) for table in tables.values()]
+    paths = [*(table.path for table in tables.values()), *([] if groups is None else [Path(groups)])]
+    files = [FileRecord(path.name, sha256_of(path)) for path in paths]
     return RecurrentSystem(
         name=name or tables["projection"].path.stem,
         units=units,
-        projection=InputProjection(matched["projection"], inputs),
+        projection=InputProjection(matched["projection"], inputs, group_of),
         activity=activity,
         geometry=geometry,
         provenance=Provenance(
@@ -196,6 +202,69 @@ def read_labels(path: str | Path, units: Sequence[str] | None, n_units: int) -> 
         return np.array(list(labels.values()))
     _refuse_disagreement({"connectivity": tuple(units), "labels": tuple(labels)}, {"labels": file})
     return np.array([labels[unit] for unit in units])
+
+
+def read_groups(path: str | Path, inputs: Sequence[str], projection: str | Path) -> tuple[str, ...]:
+    """The group of each input, from a CSV or TSV with an input and a group column; matched by name, in any order.
+
+    Parameters
+    ----------
+    path : str or Path
+    inputs : sequence of str
+        Names of the projection's inputs, in the order wanted.
+    projection : str or Path
+        Where these names stand, for messages.
+
+    Returns
+    -------
+    (n_inputs,) tuple of str
+
+    Raises
+    ------
+    InputError
+        If the projection names no inputs, or one is missing, unknown or named twice, or has no group.
+    """
+    file = Path(path)
+    if not inputs:
+        raise InputError(
+            f"{file} gives groups to inputs by name, but {projection} names none: write the names of the inputs into "
+            "its header"
+        )
+    with blamed_on(f"{file} cannot be read"):
+        check_exists(file)
+        rows = text_rows(file)
+    head = [cell.lower() for cell in rows[0]]
+    columns = [next((head.index(word) for word in words if word in head), None) for words in _GROUP_FILE]
+    if None not in columns:
+        rows = rows[1:]
+    elif len(head) == 2:
+        columns = [0, 1]
+        if rows[0][0] not in inputs:
+            rows = rows[1:]  # a header in words of its own
+    else:
+        raise InputError(
+            f"{file} has the columns {listed(rows[0])}; it needs one called 'input' and one called 'group', "
+            "or exactly two columns: input, group"
+        )
+    groups: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(head):
+            raise InputError(f"{file}: entry {number} has {len(row)} cells instead of {len(head)}: {listed(row)}")
+        name, group = (row[column] for column in columns if column is not None)
+        if group.lower() in _NO_LABEL:
+            raise InputError(f"{file}: input '{name}' has no group (entry {number}); give every input one")
+        if name in groups:
+            raise InputError(f"{file}: input '{name}' occurs twice (entry {number})")
+        groups[name] = group
+    if missing := [name for name in inputs if name not in groups]:
+        raise InputError(
+            f"{file} has no group for {len(missing)} of the {len(inputs)} inputs of {projection}: "
+            f"{_with_near_misses(missing, [name for name in groups if name not in set(inputs)])}. Add them, or correct "
+            "the names."
+        )
+    if unknown := [name for name in groups if name not in set(inputs)]:
+        raise InputError(f"{file} names inputs that {projection} has not: {listed(map(repr, unknown))}")
+    return tuple(groups[name] for name in inputs)
 
 
 def _square(table: Table, what: str) -> Table:

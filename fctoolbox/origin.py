@@ -33,7 +33,7 @@ from fctoolbox.similarity import connectivity_of, constant_units, cosine_similar
 from fctoolbox.system import Floats, RecurrentSystem
 
 SCHEMA = 1
-_MIN_UNITS = 4
+MIN_UNITS = 4
 
 
 @dataclass(frozen=True)
@@ -295,10 +295,10 @@ def analyse_origin(
     check_whole("n_nulls", n_nulls, 1)
     workers = workers or Workers(n_jobs)
     n_jobs = workers.n_jobs
-    rng, seed = _seeded(rng)
+    rng, seed = seeded(rng)
     rng_similarity, rng_connectivity, *rng_nulls = rng.spawn(2 + len(NULLS))
 
-    analysed, dropped = _usable(system, constant_units)
+    analysed, dropped = usable(system, constant_units)
     models = null_names(null, analysed.geometry, analysed.n_units)
     space = space_of(analysed, models)
     similarity = cosine_similarity(analysed.projection.weights)
@@ -306,7 +306,7 @@ def analyse_origin(
     for matrix in (similarity, connectivity):
         matrix.flags.writeable = False
 
-    pearson_r, spearman_rho = _relationship(similarity, connectivity)
+    pearson_r, spearman_rho = correlations(similarity, connectivity)
     communities = detect_communities(
         similarity, resolution=resolution, n_restarts=n_restarts, rng=rng_similarity, n_jobs=n_jobs
     )
@@ -355,7 +355,7 @@ def analyse_origin(
             "similarity": "cosine, uncentred; units without input dropped",
             "diagonal": "zero",
             "constant_units": constant_units,
-            "fc_scale": _fc_scale(analysed),
+            "fc_scale": fc_scale(analysed),
             "objective": OBJECTIVE,
             "resolution": resolution,
             "n_restarts": n_restarts,
@@ -379,7 +379,12 @@ def analyse_origin(
 
 def versions(report: OriginReport) -> dict[str, str]:
     """Versions of Python, fctoolbox, and the distributions that took part in this report."""
-    names = ["fctoolbox", "numpy", "scipy", "numba", *report.system.provenance.packages]
+    return software(report.system)
+
+
+def software(system: RecurrentSystem) -> dict[str, str]:
+    """Versions of Python, fctoolbox, and the distributions that took part in making and analysing a system."""
+    names = ["fctoolbox", "numpy", "scipy", "numba", *system.provenance.packages]
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 
@@ -390,14 +395,28 @@ def _version(distribution: str) -> str:
         return "not installed"
 
 
-def _seeded(rng: int | np.random.Generator | None) -> tuple[np.random.Generator, str]:
+def seeded(rng: int | np.random.Generator | None) -> tuple[np.random.Generator, str]:
+    """The generator that `rng` stands for, and in words the seed that repeats it."""
     if isinstance(rng, np.random.Generator):
         return rng, f"a {type(rng.bit_generator).__name__} generator that was handed in"
     seed = np.random.SeedSequence().entropy if rng is None else rng
     return generator(seed), str(int(seed))  # type: ignore[arg-type]
 
 
-def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tuple[Dropped, ...]]:
+def usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tuple[Dropped, ...]]:
+    """The system without the units that nothing can be said about, and which these are.
+
+    Parameters
+    ----------
+    system : RecurrentSystem
+    policy : {"drop", "error"}
+        What to do with units that never change; those without input are always left out.
+
+    Raises
+    ------
+    InputError
+        If too few units remain, or constant ones are refused.
+    """
     if policy not in ("drop", "error"):
         raise InputError(f"constant_units is {policy!r}; it must be 'drop' or 'error'")
     reasons = {int(i): "receives no input" for i in np.flatnonzero(units_without_input(system.projection.weights))}
@@ -411,17 +430,24 @@ def _usable(system: RecurrentSystem, policy: str) -> tuple[RecurrentSystem, tupl
         for i in constant:
             reasons[i] = f"{reasons[i]}; constant" if i in reasons else "constant"
     kept = np.array([i for i in range(system.n_units) if i not in reasons], dtype=np.intp)
-    if len(kept) < _MIN_UNITS:
+    if len(kept) < MIN_UNITS:
         left_out = listed(f"{system.units[i]} ({why})" for i, why in sorted(reasons.items()))
         raise InputError(
             f"only {len(kept)} of the {system.n_units} units of {system.name!r} receive input and vary; "
-            f"at least {_MIN_UNITS} are needed" + (f". Left out: {left_out}" if left_out else "")
+            f"at least {MIN_UNITS} are needed" + (f". Left out: {left_out}" if left_out else "")
         )
     before = [Dropped(unit, reason) for unit, reason in system.provenance.left_out.items()]
     return system.select_units(kept), (*before, *(Dropped(system.units[i], reasons[i]) for i in sorted(reasons)))
 
 
-def _relationship(similarity: Floats, connectivity: Floats) -> tuple[float, float]:
+def correlations(similarity: Floats, connectivity: Floats) -> tuple[float, float]:
+    """Pearson and Spearman correlation of similarity and connectivity over all pairs of units.
+
+    Raises
+    ------
+    InputError
+        If one of the two is the same for every pair.
+    """
     from scipy.stats import rankdata
 
     pairs = np.triu_indices(len(similarity), 1)
@@ -445,7 +471,8 @@ def _unrounded(values: Floats) -> Floats:
     return np.asarray(np.round(values, 12 if values.dtype == np.float64 else 6))
 
 
-def _fc_scale(system: RecurrentSystem) -> str:
+def fc_scale(system: RecurrentSystem) -> str:
+    """How the functional connectivity came, and what was made of it."""
     if system.activity.connectivity is None:
         return "pearson-r of the time series"
     return "fisher-z, brought to r by tanh" if system.activity.scale == "fisher-z" else "pearson-r"

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -49,6 +49,10 @@ class Source:
     miniature : str
         Name of a synthetic source written in the same file formats, for where the data cannot be had.
     synthetic : bool
+    every_group : mapping
+        Options with which `load` brings the inputs of all its groups at once (``{"sources": "all"}``), each input with
+        its group in `InputProjection.groups`; for ``fctoolbox run --by-group``. Where an option has the name of a
+        group as its default, that is the group expected to be the highest.
     api_version : int
         Of fctoolbox's plugin interface that the plugin was written for.
     distribution : str
@@ -64,6 +68,7 @@ class Source:
     files: tuple[DataFile, ...] = ()
     miniature: str = ""
     synthetic: bool = False
+    every_group: Mapping[str, Any] = field(default_factory=dict)
     api_version: int = 1  # not API_VERSION: a plugin that does not say was written for the first
     distribution: str = ""
 
@@ -71,6 +76,11 @@ class Source:
     def options(self) -> dict[str, Any]:
         """The options of `load` and their defaults."""
         return {name: parameter.default for name, parameter in inspect.signature(self.load).parameters.items()}
+
+    @property
+    def expected_groups(self) -> tuple[str, ...]:
+        """Defaults of the options that stand for a group: the groups that are loaded when nobody asks for others."""
+        return tuple(str(self.options[name]) for name in self.every_group if name in self.options)
 
 
 class _Hooks:
@@ -242,6 +252,23 @@ def load_source(source: Source, **options: Any) -> RecurrentSystem:
     return replace(system, name=_with_options(system.name, chosen), provenance=provenance)
 
 
+def load_every_group(source: Source, **options: Any) -> RecurrentSystem:
+    """Load a source with the inputs of all its groups; see `Source.every_group`.
+
+    Raises
+    ------
+    InputError
+        As `load`, and if an option asks for one group where all are meant.
+    """
+    for name, value in source.every_group.items():
+        if options.get(name, value) != value:
+            raise InputError(
+                f"a comparison of the groups of '{source.name}' loads them all ({name}={value}), so it cannot have "
+                f"{name}={options[name]}; leave that option out"
+            )
+    return load_source(source, **{**options, **source.every_group})
+
+
 def _with_options(name: str, chosen: Mapping[str, Any]) -> str:
     """The name, and the options that make this system another one than the source's default."""
     words = ", ".join(options_in_words(chosen))
@@ -306,6 +333,10 @@ def _check_interface(source: object) -> None:
                 f"source '{source.name}': option '{name}' of its load function must be keyword-only with a default "
                 f"(def load(*, {name}=…)), so that it can be listed and set"
             )
+    if strange := [name for name in source.every_group if name not in source.options]:
+        raise PluginError(
+            f"source '{source.name}': every_group sets {listed(strange)}, which its load function does not have"
+        )
 
 
 def _settle(plugins: tuple[Plugin, ...]) -> Installed:

@@ -103,6 +103,99 @@ def test_induced_q_prints_json(own_files, tmp_path, capsys):
     assert "2 communities, 8 units" in capsys.readouterr().out
 
 
+@pytest.fixture
+def by_group(own_files, tmp_path):
+    """Runs the comparison of the groups of the own inputs; its JSON."""
+    projection, connectivity, *_ = own_files
+    table = "input,group\n" + "".join(f"nucleus{j},{'first' if j < 3 else 'second'}\n" for j in range(5))
+    (tmp_path / "g.csv").write_text(table, encoding="utf-8")
+    files = ("--projection", projection, "--connectivity", connectivity, "--groups", tmp_path / "g.csv")
+
+    def run(*words, out="o"):
+        quick = ("--n-bootstrap", "20", *QUICK, "--out", tmp_path / out)
+        assert call("run", *files, "--by-group", *words, *quick) == 0
+        return json.loads((tmp_path / out / "groups.json").read_text(encoding="utf-8"))
+
+    return run
+
+
+def test_groups_of_own_inputs_are_compared(by_group, tmp_path, capsys):
+    content = by_group("--highest", "second")
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        "In p, 2 groups of inputs are compared. On all 8 units, which each reaches, the highest r"
+    )
+    assert "The lead of second over the highest of the others" in printed
+    assert printed.endswith(f"Report: {tmp_path / 'o' / 'groups.html'}\n")
+    assert {group["name"]: group["n_inputs"] for group in content["groups"]} == {"first": 3, "second": 2}
+    assert content["highest"]["named"] == "second"
+    assert content["policies"]["n_permutations"] == 9
+    assert content["policies"]["n_bootstrap"] == 20
+    assert {file["name"] for file in content["provenance"]["files"]} == {"p.csv", "f.csv", "g.csv"}
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"groups.html", "groups.json", "groups.tsv", "figures"}
+    # The command in the file makes the same file again.
+    command = content["provenance"]["command"]
+    assert "--by-group --highest second --n-bootstrap 20 --n-nulls 9" in command
+    assert call(*command.replace(str(tmp_path / "o"), str(tmp_path / "again")).split()[1:]) == 0
+    again = json.loads((tmp_path / "again/groups.json").read_text(encoding="utf-8"))
+    assert again["groups"] == content["groups"]
+    assert again["highest"] == content["highest"]
+
+
+def test_a_comparison_of_groups_by_looking(by_group):
+    content = by_group()
+    assert content["highest"]["named"] is None
+    assert "--highest" not in content["provenance"]["command"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--highest", "secnd"], "highest names 'secnd', which is no group of 'p'. Did you mean 'second'?"),
+        (["--leave-out", "first"], "needs at least 2 groups of inputs, and 'p' has 1 once first is left out: second"),
+    ],
+)
+def test_bad_names_of_groups_leave_no_folder(by_group, words, message, tmp_path, capsys):
+    with pytest.raises(AssertionError):
+        by_group(*words)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.fixture
+def grouped_source(monkeypatch):
+    """A source that brings one group of inputs, or all of them."""
+
+    def load(*, part="a"):
+        toy = plugins.find_source("toy").load(n_units=10, n_inputs=12, n_communities=2, n_times=60)
+        groups = ("a", "b", "c") * 4
+        kept = [j for j, group in enumerate(groups) if part in ("all", group)]
+        projection = fct.InputProjection(toy.projection.weights, groups=groups).select_inputs(np.array(kept))
+        return replace(toy, projection=projection)
+
+    toy = plugins.find_source("toy")
+    parts = Source("parts", load, "a, b or c", "nobody", "CC0-1.0", synthetic=True, every_group={"part": "all"})
+    monkeypatch.setattr(plugins, "installed", lru_cache(lambda: Installed((), {"parts": parts, "toy": toy}, {})))
+
+
+def test_a_source_loads_all_its_groups_and_its_default_is_named(grouped_source, tmp_path, capsys):
+    words = ("--by-group", "--n-bootstrap", "20", *QUICK, "--out", tmp_path)
+    for left_out, named, compared in (("c", "a", {"a", "b"}), ("a", None, {"b", "c"})):
+        assert call("run", "parts", "--leave-out", left_out, *words) == 0
+        content = json.loads((tmp_path / "groups.json").read_text(encoding="utf-8"))
+        assert {group["name"] for group in content["groups"]} == compared
+        assert content["left_out"] == [left_out]
+        assert f"\n  Left out on request: {left_out}\n" in capsys.readouterr().out
+        assert content["highest"]["named"] == named
+        assert "-o part=all --by-group" in content["provenance"]["command"]
+        assert f"--leave-out {left_out} " in content["provenance"]["command"]
+
+
+def test_one_group_and_all_of_them_cannot_be_asked_for_together(grouped_source, tmp_path, capsys):
+    assert call("run", "parts", "-o", "part=b", "--by-group", "--out", tmp_path / "o") == 2
+    assert "loads them all (part=all), so it cannot have part=b; leave that option out" in capsys.readouterr().err
+
+
 def test_bad_own_files_leave_with_2_and_one_sentence(own_files, tmp_path, capsys):
     projection, connectivity, matrix, units, write = own_files
     weights = np.random.default_rng(0).random((8, 5))
@@ -158,6 +251,13 @@ def test_bad_own_files_leave_with_2_and_one_sentence(own_files, tmp_path, capsys
         (["run", "toy", "--null", "spinn", "--out", "o"], "no null named 'spinn'"),
         (["run", "toy"], "Missing option '--out'"),
         (["run", "toy", "--n-nulls", "0", "--out", "o"], "Invalid value for '--n-nulls'"),
+        (
+            ["run", "toy", "--highest", "a", "--n-bootstrap", "9", "--out", "o"],
+            "--highest, --n-bootstrap belongs with --by",
+        ),
+        (["run", "toy", "--by-group", "--out", "o"], "source 'toy' does not say which groups its inputs belong to"),
+        (["run", "toy", "--by-group", "--null", "spin", "--out", "o"], "--null belongs to a run without --by-group"),
+        (["run", "toy", "--groups", "g.csv", "--out", "o"], "--groups belongs with --projection"),
         (["run", "toy", "--jobs", "0", "--out", "o"], "n_jobs is 0; it must be the number of threads"),
         (["run", "toy", "--backend", "desk", "--out", "o"], "Invalid value for '--backend'"),
         (["run", "toy", "--backend", "dask", "--out", "o"], "needs the address of its scheduler"),

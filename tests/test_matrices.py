@@ -367,3 +367,42 @@ def test_a_connectivity_given_as_timeseries_is_refused(tmp_path):
         read_system(tmp_path / "p.npy", timeseries=tmp_path / "f.npy")
     np.save(tmp_path / "t.npy", rng.standard_normal((6, 6)))  # as many times as units is no mistake
     assert read_system(tmp_path / "p.npy", timeseries=tmp_path / "t.npy").n_units == 6
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "input,group\nMD,b\nLGd,a\nVAL,b\nLP,a\n",
+        "division\tid\tinput\na\t1\tLGd\na\t2\tLP\nb\t3\tVAL\nb\t4\tMD\n",
+        "LGd,a\nLP,a\nVAL,b\nMD,b\n",
+        "nucleus,part\nLGd,a\nLP,a\nVAL,b\nMD,b\n",
+    ],
+)
+def test_groups_are_matched_by_the_names_of_the_inputs(own, write, content):
+    system = own("connectivity", groups=write("groups.csv", content))
+    assert system.projection.groups == ("a", "a", "b", "b")
+    assert "groups.csv" in [file.name for file in system.provenance.files]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("input,group\nLGd,a\nLP,a\nVAL,b\n", "has no group for 1 of the 4 inputs of .*projection.csv: 'MD'. Add"),
+        ("input,group\nLGd,a\nLP,a\nVAL,b\nMDD,b\n", "'MD' \\(did you mean 'MDD'"),
+        ("input,group\nLGd,a\nLP,a\nVAL,b\nMD,b\nXY,c\n", "names inputs that .*projection.csv has not: 'XY'"),
+        ("input,group\nLGd,a\nLP,\nVAL,b\nMD,b\n", "input 'LP' has no group \\(entry 2\\)"),
+        ("input,group\nLGd,a\nLGd,a\nVAL,b\nMD,b\n", "input 'LGd' occurs twice \\(entry 2\\)"),
+        ("input,group\nLGd,a\nLP,a,x\nVAL,b\nMD,b\n", "entry 2 has 3 cells instead of 2"),
+        ("a,b,c\nLGd,a,1\n", "it needs one called 'input' and one called 'group'"),
+    ],
+)
+def test_groups_that_do_not_fit(own, write, content, message):
+    with pytest.raises(InputError, match=message):
+        own("connectivity", groups=write("groups.csv", content))
+
+
+def test_groups_need_names_of_inputs(own, write):
+    with pytest.raises(InputError, match=r"projection.csv names none: write the names of the inputs into its header"):
+        own("connectivity", groups=write("g.csv", "LGd,a\nLP,b\n"), changes={"projection": (WEIGHTS, UNITS, None)})
+    with pytest.raises(InputError, match="there is no file"):
+        own("connectivity", groups="nowhere.csv")

@@ -324,3 +324,17 @@ def test_the_name_says_what_departs_from_the_default(rng, options, name):
     assert system.name == name
     assert system.provenance.source == "fish"
     assert system.provenance.options == {"n": 30, "kind": "toy", "wild": False, **options}
+
+
+def test_all_groups_are_loaded_with_the_options_that_the_source_names(rng):
+    def load(*, part="one", n=3):
+        return make_system(rng, name=f"fish (synthetic) {part} {n}")
+
+    source = plugins.Source("fish", load, "a fish", "nobody", "CC0-1.0", synthetic=True, every_group={"part": "all"})
+    assert source.expected_groups == ("one",)
+    assert plugins.load_every_group(source, n=4).provenance.options == {"part": "all", "n": 4}
+    assert plugins.load_every_group(source, part="all").provenance.options["part"] == "all"
+    with pytest.raises(fct.InputError, match="it cannot have part=two"):
+        plugins.load_every_group(source, part="two")
+    with pytest.raises(PluginError, match="every_group sets parts, which its load function does not have"):
+        plugins.load_source(replace(source, every_group={"parts": "all"}))

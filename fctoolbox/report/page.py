@@ -17,7 +17,7 @@ from fctoolbox.system import options_in_words
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_METHODS = (
+METHODS = (
     "Tanner et al. 2023, arXiv:2310.20601 (input projections and induced modularity)",
     "Rubinov & Sporns 2011, NeuroImage 56:2068–2079 (signed modularity Q*)",
     "Blondel et al. 2008, J. Stat. Mech. P10008 (Louvain)",
@@ -53,7 +53,7 @@ _PLACES = {
     "similarity": "Units on the leading eigenvectors of the similarity, coloured by module (no positions given).",
     "positions": "The modules of the input projections at the positions of the units.",
 }
-_POLICIES = {
+POLICIES = {
     "similarity": "similarity of input projections",
     "diagonal": "diagonal of both matrices",
     "constant_units": "constant units",
@@ -70,7 +70,7 @@ _MAX_CATEGORIES = 20
 
 def report_page(report: OriginReport, pictures: Mapping[str, Picture], *, command: str = "") -> str:
     """The HTML of one report, self-contained."""
-    return _environment().get_template("report.html.jinja").render(
+    return environment().get_template("report.html.jinja").render(
         title=f"fctoolbox: {report.system.name}",
         system=_system_view(report, pictures),
         captions={**_CAPTIONS, "modules": _PLACES[place_of(report)]},
@@ -85,7 +85,7 @@ def comparison_page(
 ) -> str:
     """The HTML of several reports, a column each, self-contained."""
     names = [name for name in _CAPTIONS if any(name in its for its in pictures)]
-    return _environment().get_template("comparison.html.jinja").render(
+    return environment().get_template("comparison.html.jinja").render(
         title="fctoolbox: " + ", ".join(report.system.name for report in reports),
         systems=[_system_view(report, its) | {"folder": folder}
             for folder, report, its in zip(folder_names(reports), reports, pictures, strict=True)],
@@ -110,7 +110,8 @@ def folder_names(reports: Sequence[OriginReport]) -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """Where the templates are; whatever goes into them is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -139,13 +140,13 @@ def _system_view(report: OriginReport, pictures: Mapping[str, Picture]) -> dict[
         "dropped": report.dropped,
         "n_units": system.n_units,
         "n_inputs": system.projection.n_inputs,
-        "policies": {_POLICIES.get(name, name): value for name, value in report.policies.items()},
+        "policies": {POLICIES.get(name, name): value for name, value in report.policies.items()},
         "relationship": report.relationship,
         "induced": report.induced,
         "controls": report.controls(),
         "communities": report.communities,
         "modules": _modules(report),
-        "figures": {name: _embedded(picture) for name, picture in pictures.items()},
+        "figures": {name: embedded(picture) for name, picture in pictures.items()},
         "rng": report.rng,
         "seconds": report.seconds,
     }
@@ -180,12 +181,13 @@ def _modules(report: OriginReport) -> list[dict[str, Any]]:
 
 def _methods(reports: Sequence[OriginReport]) -> list[str]:
     models = {test.model for report in reports for test in report.induced.nulls}
-    return [*_METHODS, *(text for model, text in _NULL_METHODS.items() if model in models)]
+    return [*METHODS, *(text for model, text in _NULL_METHODS.items() if model in models)]
 
 
 def _models(tests: Iterable[NullTest]) -> list[str]:
     return list(dict.fromkeys(test.model for test in tests))
 
 
-def _embedded(picture: Picture) -> str:
+def embedded(picture: Picture) -> str:
+    """The picture as an address that holds it."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")

@@ -108,7 +108,7 @@ def report():
 
 def test_every_key_of_the_report_is_documented(report):
     text = (REFERENCE / "report-json.md").read_text()
-    table = text.partition("## report.json of a comparison")[0]
+    table = text.partition("## report.json of a comparison\n")[0]
     documented = re.findall(r"^\| `([\w.\[\]]+)` \| (.+?) \|", table, re.MULTILINE)
     written = dict(_flat(report))
     assert [key for key, _ in documented] == list(written)
@@ -120,6 +120,7 @@ _TYPES: dict[str, Any] = {
     "integer": int,
     "string": str,
     "number": (int, float),
+    "string or null": (str, type(None)),
     "number or null": (int, float, type(None)),
     "object of strings": dict,
 }
@@ -135,6 +136,50 @@ def _flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     else:
         assert not isinstance(content, (np.generic, np.ndarray)), f"{key} is not plain Python"
         yield key, content
+
+
+def test_every_key_of_a_comparison_of_groups_is_documented():
+    content = _groups()
+    section = (REFERENCE / "report-json.md").read_text().partition("## groups.json")[2].partition("\n## ")[0]
+    documented = dict(re.findall(r"^\| `([\w.\[\]]+)` \| (.+?) \|", section, re.MULTILINE))
+    # What is said of one set of units and one statistic goes for the others; the system is that of a report.
+    said = {
+        "system", "provenance", "schema", "groups[].common", "groups[].own.q",
+        *(f"policies.{name}" for name in ("similarity", "diagonal", "constant_units", "fc_scale", "objective")),
+        "policies.resolution", "policies.n_restarts",
+    }  # fmt: skip
+    written = {
+        key: value
+        for key, value in _flat(content)
+        if not any(key == prefix or key.startswith((f"{prefix}.", f"{prefix}[")) for prefix in said)
+    }
+    whole = {"groups[].own", "groups[].common", "groups[].own.q"}
+    assert set(documented) - whole == set(written)
+    for key, kind in documented.items():
+        if key not in whole:
+            assert isinstance(written[key], _TYPES[kind.partition(",")[0]]), f"{key} is said to be: {kind}"
+    assert content["groups"][0]["own"]["q"].keys() == content["groups"][0]["own"]["r"].keys()
+    assert content["groups"][0]["own"].keys() == content["groups"][0]["common"].keys()
+
+
+def _groups() -> dict[str, Any]:
+    """With a unit that one group does not reach, and a group left out, so that no list is empty."""
+    toy = fctoolbox.load("toy", n_units=20)
+    weights = toy.projection.weights.copy()
+    weights[3, :10] = 0
+    record = fctoolbox.FileRecord("a.csv", "0" * 64)
+    system = fctoolbox.RecurrentSystem(
+        name="toy (synthetic)",
+        units=toy.units,
+        projection=fctoolbox.InputProjection(weights, groups=["b"] * 10 + ["a"] * 10 + ["c"] * 10 + ["d"] * 10),
+        activity=toy.activity,
+        provenance=fctoolbox.Provenance("none", "CC0-1.0", files=(record,), synthetic=True, left_out={"x": "why"}),
+    )
+    content = fctoolbox.compare_groups(
+        system, highest="a", leave_out=["d"], n_bootstrap=5, n_permutations=2, n_restarts=1, rng=0
+    ).to_dict()
+    content["groups"].sort(key=lambda group: group["name"] != "b")
+    return content
 
 
 def test_the_comparison_is_as_documented(tmp_path, monkeypatch):

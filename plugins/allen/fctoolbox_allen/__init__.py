@@ -2,7 +2,7 @@
 
 from fctoolbox.plugins import Source, hookimpl
 from fctoolbox_allen.files import PUBLISHED
-from fctoolbox_allen.sources import CITATION, LICENSE, load_miniature, load_regional
+from fctoolbox_allen.sources import ALL, CITATION, LICENSE, load_miniature, load_regional
 
 
 @hookimpl
@@ -18,6 +18,7 @@ def fctoolbox_sources() -> list[Source]:
             species="mouse",
             files=PUBLISHED,
             miniature="mouse-mini",
+            every_group={"sources": ALL},
         ),
         Source(
             "mouse-mini",
@@ -27,5 +28,6 @@ def fctoolbox_sources() -> list[Source]:
             "CC0-1.0",
             species="mouse (synthetic)",
             synthetic=True,
+            every_group={"sources": ALL},
         ),
     ]

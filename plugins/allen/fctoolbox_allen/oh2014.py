@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError, listed, suggestion
 
+# Of a projection onto the isocortex, this division is no input: its weights are the areas' own recurrent connections.
+RECURRENT = "Isocortex"
+
 _DIVISIONS_SHEET = "Voxel_Count_295_Structures"
 _DIVISIONS_COLUMNS = ("Acronym", "Major Region", "Ontology order")
 # What the p-value sheets hold where the weight is 0 and no p-value exists.
@@ -132,6 +135,24 @@ def find_division(divisions: dict[str, Division], name: str, connectome: Connect
     if not regions:
         raise InputError(f"none of the regions of {name} is in the connectome ({listed(divisions[name].regions)})")
     return Division(name, regions)
+
+
+def input_divisions(divisions: dict[str, Division], connectome: Connectome) -> tuple[Division, ...]:
+    """All divisions that project into the isocortex from outside, those of which the connectome holds a region.
+
+    Raises
+    ------
+    InputError
+        If the connectome holds no region of any.
+    """
+    found = tuple(
+        find_division(divisions, name, connectome)
+        for name, division in divisions.items()
+        if name != RECURRENT and set(division.regions) & set(connectome.regions)
+    )
+    if not found:
+        raise InputError(f"the connectome holds no region of any division: {listed(divisions)}")
+    return found
 
 
 def _read_square(path: Path, sheet: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:

@@ -1,7 +1,7 @@
 """The mouse cortex by areas: what projects into them, what they do, and where they are."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,15 @@ def area_projection(areas: tuple[Area, ...], division: Division, connectome: Con
         connectome.weights[np.ix_([index[region] for region in area.regions], sources)].sum(axis=0) for area in areas
     ]
     return InputProjection(np.array(weights), division.regions, (division.name,) * len(sources))
+
+
+def joint_projection(
+    areas: tuple[Area, ...], divisions: tuple[Division, ...], connectome: Connectome
+) -> InputProjection:
+    """From the regions of several divisions onto each area; an input's group is its division."""
+    regions = tuple(region for division in divisions for region in division.regions)
+    groups = tuple(division.name for division in divisions for _ in division.regions)
+    return replace(area_projection(areas, Division("several", regions), connectome), groups=groups)
 
 
 def scan_activity(scans: Scans) -> RecurrentActivity:

@@ -8,8 +8,16 @@ from fctoolbox.errors import check_whole, listed
 from fctoolbox.system import Provenance, RecurrentSystem
 from fctoolbox_allen.ccf import Annotation, kept_annotation, read_annotation, read_structures
 from fctoolbox_allen.files import PUBLISHED, Files, fetched_files
-from fctoolbox_allen.oh2014 import find_division, read_connectome, read_divisions
-from fctoolbox_allen.regional import Area, area_geometry, area_projection, cortical_areas, scan_activity
+from fctoolbox_allen.oh2014 import (
+    RECURRENT,
+    Connectome,
+    Division,
+    find_division,
+    input_divisions,
+    read_connectome,
+    read_divisions,
+)
+from fctoolbox_allen.regional import Area, area_geometry, cortical_areas, joint_projection, scan_activity
 from fctoolbox_allen.rsfmri import Scans, choose_areas, choose_scans, read_scans
 
 CITATION = (
@@ -24,6 +32,7 @@ LICENSE = (
     "the repositories that the files come from carry no licence file"
 )
 PACKAGES = ("openpyxl", "pynrrd")
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ def load_regional(
     sources : str
         The division of the brain that the inputs belong to, as Oh et al. name it: Thalamus, Striatum,
         Hippocampal Formation, … Isocortex stands for the areas' own recurrent connections. An area that
-        receives nothing from the division has a row of zeros.
+        receives nothing from the division has a row of zeros. ``"all"``: the inputs of all divisions but Isocortex,
+        each with its division as its group (for `compare_groups`).
     hemisphere : {"left", "right"}
         Of the areas. All tracers were injected on the right; the ipsilateral weights serve either side.
     scan : "all" or int
@@ -149,7 +159,7 @@ def read_system(
     """
     structures = read_structures(files.structures)
     connectome = read_connectome(files.weights, p_value=choices.p_value)
-    division = find_division(read_divisions(files.divisions), choices.sources, connectome)
+    divisions = _chosen_divisions(read_divisions(files.divisions), choices.sources, connectome)
     acronyms, scans = choose_areas(choose_scans(read_scans(files.scans), choices.scan), choices.hemisphere)
     areas = cortical_areas(acronyms, structures, connectome)
     units = tuple(area.structure.acronym for area in areas)
@@ -158,7 +168,7 @@ def read_system(
     return RecurrentSystem(
         name=f"{name} (synthetic)" if provenance.synthetic else name,
         units=units,
-        projection=area_projection(areas, division, connectome),
+        projection=joint_projection(areas, divisions, connectome),
         activity=scan_activity(scans),
         geometry=area_geometry(areas, choices.hemisphere, structures, annotation),
         annotations={
@@ -167,16 +177,32 @@ def read_system(
             "group": tuple(area.group for area in areas),
             "name": tuple(area.structure.name for area in areas),
         },
-        provenance=replace(provenance, notes=_notes(areas, acronyms, scans, choices)),
+        provenance=replace(provenance, notes=_notes(areas, acronyms, scans, divisions, choices)),
     )
 
 
-def _notes(areas: tuple[Area, ...], acronyms: tuple[str, ...], scans: Scans, choices: Choices) -> dict[str, str]:
+def _chosen_divisions(divisions: dict[str, Division], sources: str, connectome: Connectome) -> tuple[Division, ...]:
+    if sources == ALL:
+        return input_divisions(divisions, connectome)
+    return (find_division(divisions, sources, connectome),)
+
+
+def _notes(
+    areas: tuple[Area, ...],
+    acronyms: tuple[str, ...],
+    scans: Scans,
+    divisions: tuple[Division, ...],
+    choices: Choices,
+) -> dict[str, str]:
     sums = [f"{area.structure.acronym} = {' + '.join(area.regions)}" for area in areas if len(area.regions) > 1]
     units = {area.structure.acronym for area in areas}
     others = [acronym for acronym in acronyms if acronym not in units]
     lengths = sorted({len(timeseries) for timeseries in scans.values()})
-    return {
+    several = {
+        "Divisions": f"{len(divisions)}: {', '.join(f'{each.name} ({len(each.regions)})' for each in divisions)}. "
+        f"{RECURRENT} is left out: its weights are the areas' own recurrent connections, not an input"
+    }
+    return (several if choices.sources == ALL else {}) | {
         "Weights": "normalised connection strength, ipsilateral (injected on the right; used for either side)"
         + ("" if choices.p_value is None else f", 0 where p > {choices.p_value:g}"),
         "Areas": f"sums of their parts: {listed(sums)}; left out as not isocortex: {listed(others)}; "

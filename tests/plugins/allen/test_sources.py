@@ -11,7 +11,8 @@ from fctoolbox_allen.oh2014 import find_division, read_connectome, read_division
 from fctoolbox_allen.regional import area_projection, cortical_areas
 from fctoolbox_allen.sources import Choices, load_miniature, load_regional, read_system
 
-from fctoolbox import InputError, analyse_origin, cli, cosine_similarity, modularity
+from fctoolbox import InputError, analyse_origin, cli, compare_groups, cosine_similarity, modularity
+from fctoolbox.chunks import Workers
 from fctoolbox.plugins import load_source
 from fctoolbox.system import Provenance
 from fctoolbox.testing import check_source
@@ -119,6 +120,34 @@ def test_every_division_loads(sources, read):
     system = read(sources=sources)
     assert set(system.projection.inputs) == set(divisions()[sources])
     assert set(system.projection.groups) == {sources}
+
+
+def test_all_divisions_at_once_are_each_as_it_is_alone(read):
+    together = read(sources="all")
+    groups = np.array(together.projection.groups)
+    assert set(groups) == set(divisions()) - {"Isocortex"}
+    for name in dict.fromkeys(groups):
+        alone, part = read(sources=name).projection, together.projection.select_inputs(np.flatnonzero(groups == name))
+        assert part.inputs == alone.inputs
+        np.testing.assert_array_equal(part.weights, alone.weights)
+    note = together.provenance.notes["Divisions"]
+    assert note.startswith("12: ")
+    assert "Thalamus (16)" in note
+    assert "Isocortex is left out: its weights are the areas' own recurrent connections, not an input" in note
+    assert "Divisions" not in read().provenance.notes
+
+
+def test_the_sources_say_how_to_load_all_divisions(tmp_path, capsys):
+    for source in SOURCES.values():
+        assert source.every_group == {"sources": "all"}
+        assert source.expected_groups == ("Thalamus",)
+    quick = ["--n-nulls", "1", "--n-restarts", "1", "--n-bootstrap", "10", "--no-cache", "--out", str(tmp_path)]
+    cli.main(["run", "mouse-mini", "--by-group", *quick])
+    printed = capsys.readouterr().out
+    assert "12 groups of inputs are compared" in printed
+    assert "the highest r is that of Thalamus" in printed
+    assert "The lead of Thalamus over" in printed
+    assert "Isocortex is left out" in (tmp_path / "groups.html").read_text(encoding="utf-8").replace("&#39;", "'")
 
 
 def test_areas_without_any_input_are_dropped_by_the_analysis_and_named(read):
@@ -278,3 +307,78 @@ def test_a_negative_seed_leaves_with_2_and_one_sentence(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["run", "mouse-mini", "-o", "seed=-1", "--out", str(tmp_path)])
     assert capsys.readouterr().err == "Error: seed is -1; it must be a whole number of at least 0\n"
+
+
+# Scouted beforehand with a program of its own: r and induced Q* on the areas that each division reaches, and on the 12
+# that all of them reach.
+BY_DIVISION = {
+    "Thalamus": (0.5133, 0.1256, 0.6316, 0.1964),
+    "Olfactory Areas": (0.3370, 0.0505, 0.3370, 0.0505),
+    "Hypothalamus": (0.3029, 0.0922, 0.4112, 0.1117),
+    "Medulla": (0.2594, 0.0181, 0.2712, -0.0312),
+    "Pons": (0.2488, 0.1117, 0.3848, 0.2704),
+    "Pallidum": (0.1967, 0.0136, 0.2029, -0.0286),
+    "Cerebellar Cortex": (0.1925, 0.0831, 0.2725, 0.0008),
+    "Cortical Subplate": (0.1409, 0.0207, 0.4553, 0.0938),
+    "Cerebellar Nuclei": (0.1330, 0.0301, 0.0708, 0.0),
+    "Striatum": (0.1106, -0.0610, 0.1915, -0.0613),
+    "Hippocampal Formation": (0.0723, -0.0254, 0.1085, -0.0597),
+    "Midbrain": (0.0651, 0.0058, 0.2424, 0.0419),
+}
+
+
+@pytest.fixture(scope="module")
+def by_division(published):
+    for file in PUBLISHED:
+        published(file)
+    system = load_regional(sources="all")
+    return system, compare_groups(
+        system, highest="Thalamus", n_bootstrap=100, n_permutations=19, n_restarts=20, rng=0,
+        workers=Workers(cache=False),
+    )  # fmt: skip
+
+
+@pytest.mark.mirror
+def test_thalamus_comes_first_of_the_twelve_divisions(by_division, real):
+    system, comparison = by_division
+    assert {name: system.projection.groups.count(name) for name in BY_DIVISION} == {
+        "Thalamus": 35, "Olfactory Areas": 11, "Hypothalamus": 20, "Medulla": 25, "Pons": 13, "Pallidum": 8,
+        "Cerebellar Cortex": 9, "Cortical Subplate": 7, "Cerebellar Nuclei": 3, "Striatum": 12,
+        "Hippocampal Formation": 11, "Midbrain": 21,
+    }  # fmt: skip
+    assert [group.name for group in comparison.groups] == list(BY_DIVISION)
+    for group in comparison.groups:
+        found = (group.own.r.value, group.own.q.value, group.common.r.value, group.common.q.value)
+        assert found == pytest.approx(BY_DIVISION[group.name], abs=6e-5)
+    thalamus, report = comparison.groups[0].own, analysed(real)
+    assert thalamus.r.value == pytest.approx(report.relationship.pearson_r, abs=1e-12)
+    assert thalamus.q.value == pytest.approx(report.induced.q, abs=1e-12)
+    assert thalamus.r.value == pytest.approx(0.513303, abs=1e-6)
+    assert thalamus.q.value == pytest.approx(0.1256245, abs=1e-7)
+
+
+@pytest.mark.mirror
+def test_who_is_first_depends_on_the_areas_and_the_statistic(by_division):
+    _, comparison = by_division
+    first = {
+        (where, statistic): comparison.ranked(statistic, where)[0].name
+        for where in ("own", "common")
+        for statistic in ("r", "q")
+    }
+    assert first == {
+        ("own", "r"): "Thalamus", ("own", "q"): "Thalamus", ("common", "r"): "Thalamus", ("common", "q"): "Pons",
+    }  # fmt: skip
+    assert len(comparison.common_units) == 12
+    assert not any(unit.startswith("VIS") for unit in comparison.common_units)
+    assert [(each.group, each.n_common) for each in comparison.without] == [("Olfactory Areas", 17), ("Striatum", 20)]
+
+
+@pytest.mark.mirror
+def test_without_the_divisions_that_reach_few_areas_thalamus_is_first_in_both(by_division):
+    system, _ = by_division
+    comparison = compare_groups(
+        system, leave_out=["Striatum", "Olfactory Areas"], n_bootstrap=2, n_permutations=1, n_restarts=20, rng=0,
+        workers=Workers(cache=False),
+    )  # fmt: skip
+    assert len(comparison.common_units) == 20
+    assert [comparison.ranked(statistic, "common")[0].name for statistic in ("r", "q")] == ["Thalamus", "Thalamus"]
