@@ -25,16 +25,10 @@ from fctoolbox_allen.files import ANNOTATION, STRUCTURES
 from fctoolbox_allen.grid import SPACING_UM, LabelGrid, mirror_of, partners, read_grid
 from fctoolbox_allen.knox.store import NAMES, find_model
 from fctoolbox_allen.miniature import write_structures
-from fctoolbox_allen.voxel import (
-    SERIES,
-    SYNTHETIC_MARK,
-    Choices,
-    World,
-    parcels_of,
-    read_world,
-    side_of,
-    unit_volume,
-)
+from fctoolbox_allen.voxel import SYNTHETIC_MARK, read_world
+from fctoolbox_allen.voxel_choices import Choices
+from fctoolbox_allen.voxel_series import SERIES
+from fctoolbox_allen.voxel_units import World, parcels_of, side_of, unit_volume
 
 DIVISIONS = (315, 698, 1089, 703, 477, 803, 549, 1097, 313, 771, 354, 512)
 THALAMUS = 549
@@ -106,13 +100,11 @@ def write_model(
     write_table(
         folder / NAMES[0], _weight_rows(world, division, centres, of_experiment), len(centres), words, n_threads
     )
-    write_table(
-        folder / NAMES[1], _node_rows(world, modules, of_experiment, rng), len(world.targets), words, n_threads
-    )
+    write_table(folder / NAMES[1], _node_rows(world, modules, of_experiment, rng), len(world.targets), words, n_threads)
     write_series(folder / SERIES, world, modules, choices, rng)
     (folder / SYNTHETIC_MARK).write_text(
-        "Synthetic data made by fctoolbox (CC0-1.0): a model and time series with planted modules, in the formats of the "
-        "voxel model of Knox et al. 2018. Nothing here was measured.\n",
+        "Synthetic data made by fctoolbox (CC0-1.0): a model and time series with planted modules, in the formats of "
+        "the voxel model of Knox et al. 2018. Nothing here was measured.\n",
         encoding="utf-8",
     )
     volume = np.full(world.grid.labels.shape, -1, dtype=np.int64)
@@ -279,7 +271,7 @@ def write_series(
         runs[f"run-{run}"] = signal @ share.T + np.float32(1.5) * noise
     made = {"n_rois": choices.n_rois, "seed": choices.seed} if choices.roi_volume is None else {}
     with written_whole(path) as temporary:
-        np.savez(temporary, allow_pickle=False, rois=parcels.ids, t_r=_T_R, **made, **runs)  # type: ignore[arg-type]
+        np.savez(temporary, allow_pickle=False, rois=parcels.ids, t_r=_T_R, **made, **runs)
 
 
 def write_table(
@@ -306,7 +298,7 @@ def write_table(
         for block in rows:
             text = np.empty(block.size * _text.SLOT, dtype=np.uint8)
             _text.write(block.ravel(), words, n_columns, text)
-            checksum, size = zlib.crc32(text, checksum), size + text.size
+            checksum, size = zlib.crc32(text.data, checksum), size + text.size
             waiting.append(pool.submit(_deflated, text))
             if len(waiting) > 2 * n_threads:
                 stream.write(waiting.popleft().result())

@@ -92,7 +92,7 @@ def parse(text, start, end, values, column, n_columns, powers):
                     and 0 <= ones <= 9
                     and text[place + uint64(1)] == _DOT
                     and text[place + uint64(20)] == _SMALL_E
-                    and (sign == _MINUS or sign == _PLUS)
+                    and (sign == _MINUS or sign == _PLUS)  # noqa: SIM109  (a tuple is slower)
                     and _ZERO <= text[place + uint64(18)] <= _NINE
                     and _ZERO <= text[place + uint64(19)] <= _NINE
                     and power < 38
@@ -114,7 +114,7 @@ def parse(text, start, end, values, column, n_columns, powers):
             continue
         # Any other way to write a number.
         begin = i
-        if column == 0 and (text[i] == _NEWLINE or text[i] == _RETURN and text[i + 1] == _NEWLINE):
+        if column == 0 and (text[i] == _NEWLINE or (text[i] == _RETURN and text[i + 1] == _NEWLINE)):
             i += 1 if text[i] == _NEWLINE else 2  # an empty line
             continue
         negative = text[i] == _MINUS

@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +19,7 @@ from fctoolbox_allen.knox.text import Stopped, count_columns, stream_rows
 
 NAMES = ("weights.csv.gz", "nodes.csv.gz", "source_mask_params.json", "target_mask_params.json")
 ADDRESS = (
-    "https://download.alleninstitute.org/publications/"
-    "A_high_resolution_data-driven_model_of_the_mouse_connectome/"
+    "https://download.alleninstitute.org/publications/A_high_resolution_data-driven_model_of_the_mouse_connectome/"
 )
 HOW_TO_OBTAIN = (
     f"download {NAMES[0]} (145 MB), {NAMES[1]} (490 MB), {NAMES[2]} and {NAMES[3]} from {ADDRESS} "
@@ -247,10 +246,8 @@ def _convert_one(part: Path, name: str, task: _Task, line: int, stop: threading.
     n_rows, n_columns = task.shape
     with written_whole(part / f"{name}.npy") as temporary:
         with temporary.open("wb") as stream, _shown(task.file, line) as progress:
-            np.lib.format.write_array_header_1_0(
-                stream, {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False,
-                         "shape": task.shape},
-            )
+            layout = {"descr": "<f4", "fortran_order": False, "shape": task.shape}
+            np.lib.format.write_array_header_1_0(stream, layout)  # type: ignore[no-untyped-call]
             room = n_rows * n_columns
 
             def write(values: NDArray[np.float32]) -> None:
@@ -268,7 +265,7 @@ def _convert_one(part: Path, name: str, task: _Task, line: int, stop: threading.
 
 
 @contextmanager
-def _shown(file: Path, line: int) -> Iterator[object]:
+def _shown(file: Path, line: int) -> Iterator[Callable[[int], object]]:
     """Progress through a file on a terminal."""
     from tqdm import tqdm
 

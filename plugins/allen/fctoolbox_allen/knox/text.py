@@ -3,7 +3,7 @@
 import queue
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +20,7 @@ _MOST_IN_ROW = 2**27  # bytes of a first row; the longest published one has 11 M
 _SHOWN = 24
 
 
-class Stopped(Exception):  # noqa: N818  (not an error: somebody else's is on its way)
+class Stopped(Exception):
     """Reading was given up because it was asked to."""
 
 
@@ -122,7 +122,9 @@ def _too_few(name: str, n_values: int, n_columns: int) -> str:
     return f"{name}: row {row:,} has {column:,} values instead of {n_columns:,}"
 
 
-def _blocks(path: Path, progress: Callable[[int], object], stop: threading.Event) -> Iterator[tuple[bytearray, int]]:
+def _blocks(
+    path: Path, progress: Callable[[int], object], stop: threading.Event
+) -> Generator[tuple[bytearray, int], None, None]:
     """Pieces of the text that end after a separator, and where they end; each is good until the next is asked for."""
     free: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
     full: queue.SimpleQueue[tuple[bytearray, int] | BaseException | None] = queue.SimpleQueue()
@@ -164,7 +166,7 @@ def _read(
                 end = max(block.rfind(b",", 0, filled), block.rfind(b"\n", 0, filled)) + 1
                 rest = bytes(block[end:filled])
                 if not end and not at_end:
-                    raise InputError(f"{path.name} is no table of numbers with commas between them")  # noqa: TRY301
+                    raise InputError(f"{path.name} is no table of numbers with commas between them")
                 if end:
                     full.put((block, end))
                 if at_end:
@@ -188,18 +190,7 @@ def _fill(stream: IO[bytes], block: bytearray, filled: int) -> int:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
     """The text as a stream, and the file below it."""
-    damaged: tuple[type[Exception], ...] = (EOFError, zlib.error)
-    try:
-        from isal import igzip, isal_zlib
-
-        inflate: Callable[..., Any] = igzip.open
-        damaged = (*damaged, isal_zlib.error)
-    except ImportError:  # the standard library's takes twice as long
-        import gzip
-
-        inflate = gzip.open
-    from gzip import BadGzipFile
-
+    inflate, damaged = _inflater()
     with blamed_on(f"{path} cannot be read"), path.open("rb") as raw:
         is_gzip = raw.read(2) == _GZIP
         raw.seek(0)
@@ -209,8 +200,21 @@ def _opened(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
                     yield stream, raw
             else:
                 yield raw, raw
-        except (*damaged, BadGzipFile) as error:
+        except damaged as error:
             raise InputError(
                 f"{path.name} is damaged or was not downloaded to its end ({path.stat().st_size:,} bytes; "
                 f"{' '.join(str(error).split())}): fetch it again"
             ) from error
+
+
+def _inflater() -> tuple[Callable[..., Any], tuple[type[BaseException], ...]]:
+    """What opens a gzipped file, and what it raises when the file is damaged."""
+    import gzip
+
+    damaged: tuple[type[BaseException], ...] = (EOFError, zlib.error, gzip.BadGzipFile)
+    try:
+        from isal import igzip, isal_zlib
+    except ImportError:  # the standard library's takes twice as long
+        return gzip.open, damaged
+    broken: type[BaseException] = isal_zlib.error
+    return igzip.open, (*damaged, broken)
