@@ -16,7 +16,7 @@ _ZERO, _NINE, _SMALL_E, _BIG_E = (ord(each) for each in "09eE")
 _ZERO_1, _ZERO_2, _ZERO_3 = (int.from_bytes(part, "little") for part in (b"0.000000", b"00000000", b"0000e+00"))
 _MOST_POWER = 400
 POWERS = np.array([float(f"1e{power}") for power in range(-_MOST_POWER, _MOST_POWER + 1)])  # 0 and inf at the ends
-_MOST_FLOAT32 = float(np.finfo(np.float32).max)
+_OVERFLOW = float(2**128 - 2**103)  # the least that rounds to infinity in 32 bits
 
 
 @compiled(inline="always")
@@ -66,12 +66,12 @@ def parse(text, start, end, values, column, n_columns, powers):
     while i < end:
         # Values in the usual form, of one row, as far as the block goes; the last of a row ends in a newline.
         usual = min(n_columns - column, (end - i) // SLOT)
-        at_once = usual
+        at_once, last_one = usual, usual - last + column
         place = uint64(i)  # what cannot be negative needs no check for counting from the end
         slot = uint64(n)
         while at_once > 0:
             separator = text[place + uint64(24)]
-            if separator != _COMMA and not (separator == _NEWLINE and at_once == usual - last + column):
+            if separator != (_NEWLINE if at_once == last_one else _COMMA):
                 break
             first, middle, third = _word(text, place), _word(text, place + uint64(8)), _word(text, place + uint64(16))
             if ((first ^ zero_1) | (middle ^ zero_2) | (third ^ zero_3)) == uint64(0):
@@ -164,7 +164,7 @@ def parse(text, start, end, values, column, n_columns, powers):
             value = float(digits) * powers[_MOST_POWER + power + 20] * 1e-20
         else:
             value = float(digits) * powers[_MOST_POWER + power]
-        if value > _MOST_FLOAT32:
+        if value >= _OVERFLOW:
             return n, column, NOT_FINITE, begin
         if ends_row and column < last:
             return n, column, TOO_FEW, begin

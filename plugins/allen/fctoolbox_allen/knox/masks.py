@@ -50,8 +50,8 @@ def read_mask(path: Path) -> MaskParams:
         ) from error
     if mask.hemisphere_id not in SIDES or not mask.structure_ids:
         raise InputError(
-            f"{path.name}: hemisphere_id is {mask.hemisphere_id}, with {len(mask.structure_ids)} structure_ids; it must "
-            "be 1 (left), 2 (right) or 3 (both), and there must be some"
+            f"{path.name} has hemisphere_id {mask.hemisphere_id} and {len(mask.structure_ids)} structure_ids; the "
+            "first must be 1 (left), 2 (right) or 3 (both), and the second name structures"
         )
     return mask
 

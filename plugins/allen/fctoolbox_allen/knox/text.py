@@ -1,5 +1,6 @@
 """Tables of numbers as gzipped text, read as a stream: one thread inflates, another parses."""
 
+import importlib
 import queue
 import threading
 import zlib
@@ -212,9 +213,8 @@ def _inflater() -> tuple[Callable[..., Any], tuple[type[BaseException], ...]]:
     import gzip
 
     damaged: tuple[type[BaseException], ...] = (EOFError, zlib.error, gzip.BadGzipFile)
-    try:
-        from isal import igzip, isal_zlib
+    try:  # by name: type checkers need not have it
+        igzip, isal_zlib = importlib.import_module("isal.igzip"), importlib.import_module("isal.isal_zlib")
     except ImportError:  # the standard library's takes twice as long
         return gzip.open, damaged
-    broken: type[BaseException] = isal_zlib.error
-    return igzip.open, (*damaged, broken)
+    return igzip.open, (*damaged, isal_zlib.error)
