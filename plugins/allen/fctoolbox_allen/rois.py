@@ -78,7 +78,7 @@ def _shares(sizes: NDArray[np.int64], n: int) -> list[int]:
     while (missing := n - int(shares.sum())) > 0:
         shares[np.argsort(shares - exact, kind="stable")[: min(missing, len(shares))]] += 1
     while shares.sum() > n:  # where many have their one of nothing
-        shares[np.argmax(shares - exact)] -= 1
+        shares[np.argmax(np.where(shares > 1, shares - exact, -np.inf))] -= 1
     return [int(each) for each in shares]
 
 

@@ -102,11 +102,6 @@ def read_series(path: Path, n_known: int, choices: Choices) -> Series:
     rois = arrays["rois"].astype(np.int64)
     if len(np.unique(rois)) < len(rois):
         raise InputError(f"{path.name}: 'rois' names a region twice")
-    if strange := [int(each) for each in rois if not 1 <= each <= n_known]:
-        raise InputError(
-            f"{path.name}: 'rois' names {listed(strange)}, but the volume of regions has 1 … {n_known:,}: the series "
-            "belong to other regions (roi_volume, or n_rois and seed)"
-        )
     if choices.units == "rois" and choices.roi_volume is None:
         for option, value in (("n_rois", choices.n_rois), ("seed", choices.seed)):
             if option in arrays and int(arrays[option]) != value:
@@ -114,6 +109,11 @@ def read_series(path: Path, n_known: int, choices: Choices) -> Series:
                     f"{path.name} holds series of regions made with {option}={int(arrays[option])}, but {option} is "
                     f"{value}: give {option}={int(arrays[option])}, or series of these regions"
                 )
+    if strange := [int(each) for each in rois if not 1 <= each <= n_known]:
+        raise InputError(
+            f"{path.name}: 'rois' names {listed(strange)}, but the volume of regions has 1 … {n_known:,}: the series "
+            "belong to other regions (roi_volume, or n_rois and seed)"
+        )
     runs = {name: array for name, array in arrays.items() if name not in _SERIES_WORDS}
     if not runs:
         raise InputError(f"{path.name} has no run: a (n_times, {len(rois)}) array of any name")
