@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError, blamed_on
 
-_BLOCK = 2**20  # bytes of text: small enough for the processor's cache, large enough that threads rarely wait
-_N_BLOCKS = 4
+_BLOCK = 2**18  # bytes of text: small enough to stay in the processor's cache between the two threads
+_N_BLOCKS = 8
 _GZIP = b"\x1f\x8b"
 _MOST_IN_ROW = 2**27  # bytes of a first row; the longest published one has 11 MB
 _SHOWN = 24
