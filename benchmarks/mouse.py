@@ -119,12 +119,12 @@ def against_loadtxt(folder, part, store):
         for array, factor in zip(arrays, (store.weights, store.nodes), strict=True)
     )
     n_values = sum(array.size for array in arrays)
-    ratio = min(theirs) / min(ours)
+    ratio, less = min(theirs) / min(ours), min(theirs_busy) / min(busy)
     return Row(
         f"{PART:.0%} of both files ({n_values / 1e6:.1f} M values) against np.loadtxt (numpy {np.__version__})",
         "≥ 10 ×",
         f"{min(ours):.2f} s beside {min(theirs):.2f} s: {ratio:.1f} × on {N_JOBS} processors "
-        f"(processor time {min(busy):.2f} s beside {min(theirs_busy):.2f} s: {min(theirs_busy) / min(busy):.1f} ×), values "
+        f"(processor time {min(busy):.2f} s beside {min(theirs_busy):.2f} s: {less:.1f} ×), values "
         f"{'equal' if same else 'DIFFERENT'}; inflating alone, one after the other, {min(inflating):.2f} s: "
         f"{min(theirs) / min(inflating):.1f} ×",
         ratio >= 10 and same,
