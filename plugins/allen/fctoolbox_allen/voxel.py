@@ -252,7 +252,7 @@ def read_voxel_system(folder: Path, choices: Choices, name: str, keep: Path) -> 
             | ({} if synthetic else {"Model files": listed(f"{file} {sha}" for file, sha in store.sha256.items())}),
             synthetic=synthetic,
             left_out=left_out,
-            packages=("pynrrd", "nibabel"),
+            packages=("pynrrd", "nibabel", *(("nilearn",) if choices.runs is not None else ())),
         ),
     )
 

@@ -82,6 +82,16 @@ def test_a_changed_file_is_converted_anew(model, factors, tmp_path):
     np.testing.assert_array_equal(opened(model, tmp_path).weights, 2 * factors[0])
 
 
+def test_a_file_that_was_damaged_later_is_not_passed_over(model, tmp_path):
+    opened(model, tmp_path)
+    content = bytearray(model.weights.read_bytes())
+    content[len(content) // 2] ^= 255  # neither size nor the checksum at the end tell
+    model.weights.write_bytes(content)
+    os.utime(model.weights, ns=(1, 1))
+    with pytest.raises(InputError, match=r"weights\.csv\.gz"):
+        opened(model, tmp_path)
+
+
 def test_a_damaged_store_is_converted_anew(model, factors, tmp_path):
     opened(model, tmp_path)
     path = next((tmp_path / "stores").rglob("nodes.npy"))
