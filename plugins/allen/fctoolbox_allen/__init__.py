@@ -3,11 +3,14 @@
 from fctoolbox.plugins import Source, hookimpl
 from fctoolbox_allen.files import PUBLISHED
 from fctoolbox_allen.sources import ALL, CITATION, LICENSE, load_miniature, load_regional
+from fctoolbox_allen.voxel import CITATION as VOXEL_CITATION
+from fctoolbox_allen.voxel import LICENSE as VOXEL_LICENSE
+from fctoolbox_allen.voxel import MODEL_FILES, load_voxel, load_voxel_miniature
 
 
 @hookimpl
 def fctoolbox_sources() -> list[Source]:
-    """The mouse by areas, and its synthetic miniature."""
+    """The mouse by areas and by voxels, and their synthetic miniatures."""
     return [
         Source(
             "mouse-regional",
@@ -29,5 +32,24 @@ def fctoolbox_sources() -> list[Source]:
             species="mouse (synthetic)",
             synthetic=True,
             every_group={"sources": ALL},
+        ),
+        Source(
+            "mouse-voxel",
+            load_voxel,
+            "regions or voxels of the mouse brain, inputs by voxels (Knox 2018), your own rsfMRI; needs model=FOLDER",
+            VOXEL_CITATION,
+            VOXEL_LICENSE,
+            species="mouse",
+            files=MODEL_FILES,
+            miniature="mouse-voxel-mini",
+        ),
+        Source(
+            "mouse-voxel-mini",
+            load_voxel_miniature,
+            "synthetic: mouse-voxel in miniature, in the same file formats, with planted modules",
+            "none: synthetic data made by fctoolbox",
+            "CC0-1.0",
+            species="mouse (synthetic)",
+            synthetic=True,
         ),
     ]

@@ -166,7 +166,7 @@ def read_annotation(path: Path) -> Annotation:
         raise InputError(
             f"{path.name} holds {volume.dtype} values in {volume.ndim} dimensions; structure ids in 3 were expected"
         )
-    spacing = _spacing(header.get("space directions"), path)
+    spacing = spacing_of(header.get("space directions"), path)
     if volume.shape[2] % 2:
         raise InputError(
             f"{path.name} has {volume.shape[2]} voxels from left to right, so no midline between two of them"
@@ -209,7 +209,7 @@ def _annotation(arrays: Mapping[str, NDArray[Any]]) -> Annotation:
     return Annotation(midline=float(values.pop("midline")), **values)
 
 
-def _spacing(directions: object, path: Path) -> float:
+def spacing_of(directions: object, path: Path) -> float:
     """The voxels' spacing in µm, the same along all axes."""
     matrix = np.asarray(directions if directions is not None else np.nan, dtype=float)
     if matrix.shape != (3, 3) or not np.allclose(matrix, matrix.flat[0] * np.eye(3)) or not matrix.flat[0] > 0:

@@ -1,0 +1,99 @@
+"""Which voxels the rows and columns of the model are."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fctoolbox.errors import InputError, blamed_on, listed
+from fctoolbox_allen.ccf import Structure
+from fctoolbox_allen.grid import LabelGrid
+
+SIDES = {1: "left", 2: "right", 3: "both"}
+
+
+@dataclass(frozen=True)
+class MaskParams:
+    """What a mask file says: the structures, and their side (1 left, 2 right, 3 both).
+
+    Parameters
+    ----------
+    structure_ids : tuple of int
+        Of the Allen structure tree; their parts belong to them.
+    hemisphere_id : int
+    """
+
+    structure_ids: tuple[int, ...]
+    hemisphere_id: int
+
+
+def read_mask(path: Path) -> MaskParams:
+    """Read a mask file (``source_mask_params.json``, ``target_mask_params.json``).
+
+    Raises
+    ------
+    InputError
+        If the file is not one.
+    """
+    with blamed_on(f"{path} cannot be read"):
+        text = path.read_bytes()
+    try:
+        content = json.loads(text)
+        mask = MaskParams(tuple(int(each) for each in content["structure_ids"]), int(content["hemisphere_id"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f'{path.name} is no mask of the model, such as {{"structure_ids": [315, 549], "hemisphere_id": 2}}: '
+            f"{type(error).__name__} {error}"
+        ) from error
+    if mask.hemisphere_id not in SIDES or not mask.structure_ids:
+        raise InputError(
+            f"{path.name} has hemisphere_id {mask.hemisphere_id} and {len(mask.structure_ids)} structure_ids; the "
+            "first must be 1 (left), 2 (right) or 3 (both), and the second name structures"
+        )
+    return mask
+
+
+def parts_of(ids: Collection[int], structures: Mapping[str, Structure]) -> dict[int, int]:
+    """The structure among `ids` that each structure of the tree is, or is a part of; both by id.
+
+    Raises
+    ------
+    InputError
+        If the tree has no such structure.
+    """
+    wanted = set(ids)
+    if unknown := sorted(wanted - {structure.id for structure in structures.values()}):
+        raise InputError(f"the structure tree has no structure with the id {listed(unknown)}")
+    found = {}
+    for structure in structures.values():
+        whole = next((each for each in reversed(structure.path) if each in wanted), None)
+        if whole is not None:
+            found[structure.id] = whole
+    return found
+
+
+def voxels_of(grid: LabelGrid, structures: Mapping[str, Structure], mask: MaskParams) -> NDArray[np.int64]:
+    """The voxels of a mask, in the order of the model's rows or columns.
+
+    Parameters
+    ----------
+    grid : LabelGrid
+    structures : mapping of str to Structure
+        The structure tree.
+    mask : MaskParams
+
+    Returns
+    -------
+    (n_voxels, 3) integers
+        Indices along AP, DV and ML; ML changes fastest, then DV (C order).
+    """
+    inside = np.isin(grid.labels, list(parts_of(mask.structure_ids, structures)))
+    half = grid.labels.shape[2] // 2
+    if SIDES[mask.hemisphere_id] == "left":
+        inside[:, :, half:] = False
+    elif SIDES[mask.hemisphere_id] == "right":
+        inside[:, :, :half] = False
+    return np.argwhere(inside)

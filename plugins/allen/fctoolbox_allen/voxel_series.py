@@ -1,0 +1,191 @@
+"""What regions or voxels do: rsfMRI in NIfTI files, or time series that are there already."""
+
+import importlib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fctoolbox.errors import InputError, blamed_on, listed
+from fctoolbox.system import Floats, RecurrentActivity
+from fctoolbox_allen.grid import LabelGrid
+from fctoolbox_allen.rois import write_rois
+from fctoolbox_allen.voxel_choices import Choices
+
+SERIES = "series.npz"
+_NEARLY_ONE = 1 - 1e-7
+_SERIES_WORDS = ("rois", "n_rois", "seed", "t_r")
+_BLOCK_ROWS = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Time series of regions.
+
+    Parameters
+    ----------
+    rois : (n_rois,) integers
+        Numbers in the volume of regions.
+    runs : mapping of str to (n_times, n_rois) array
+    dropped : mapping of int to str
+        Regions that have none, and why.
+    t_r : float, optional
+        Seconds.
+    """
+
+    rois: NDArray[np.int64]
+    runs: Mapping[str, Floats]
+    dropped: Mapping[int, str] = field(default_factory=dict)
+    t_r: float | None = None
+
+
+def read_activity(
+    folder: Path, ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGrid, choices: Choices
+) -> Series:
+    """The time series of the units, from whichever of the three ways was chosen."""
+    if choices.runs is not None:
+        return _from_runs(ids, volume, grid, choices)
+    path = folder / SERIES if choices.series is None else Path(choices.series).expanduser()
+    if choices.series is None and not path.is_file():
+        raise InputError(
+            f"the voxel model says what projects where, not what units do: give rsfMRI in the space of the CCF as "
+            f"runs (NIfTI), or time series of regions as series (.npz), or put {SERIES} into {folder}"
+        )
+    return read_series(path, int(volume.max()), choices)
+
+
+def _from_runs(ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGrid, choices: Choices) -> Series:
+    bold = importlib.import_module("fctoolbox_allen.bold")  # nilearn comes with it
+    own = importlib.import_module("fctoolbox_allen.own_runs")
+    units = np.where(np.isin(volume, ids), volume, 0)
+    if choices.units != "voxels":  # regions that reach over the midline keep to their side
+        half = np.arange(volume.shape[2]) < grid.half
+        units = np.where(half if choices.hemisphere == "left" else ~half, units, 0)
+    with TemporaryDirectory() as temporary:
+        labels = write_rois(Path(temporary) / "units.nii.gz", units, grid)
+        found = bold.read_runs(
+            own.found_paths("runs", choices.runs),
+            labels,
+            mask=choices.mask,
+            t_r=choices.t_r,
+            low=choices.low or None,
+            high=choices.high or None,
+            smoothing_fwhm=choices.smoothing_fwhm,
+            confounds=None if choices.confounds is None else own.found_paths("confounds", choices.confounds),
+            columns=choices.columns.split(",") if isinstance(choices.columns, str) else choices.columns,
+            scrub=choices.scrub,
+        )
+    return Series(np.asarray(found.rois), found.series, found.dropped, found.t_r)
+
+
+def read_series(path: Path, n_known: int, choices: Choices) -> Series:
+    """Time series of regions from an .npz file; see `load_voxel`.
+
+    Raises
+    ------
+    InputError
+        If the file is not one, or was made for other regions.
+    """
+    with blamed_on(f"{path} cannot be read"):
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+                arrays = {name: np.asarray(content[name]) for name in content.files}
+        except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+            raise InputError(f"{path} is no .npz file of arrays: {error}") from error
+    if "rois" not in arrays or arrays["rois"].ndim != 1 or arrays["rois"].dtype.kind not in "iu":
+        raise InputError(f"{path.name} needs an array 'rois': the number of each column's region in the volume")
+    rois = arrays["rois"].astype(np.int64)
+    if len(np.unique(rois)) < len(rois):
+        raise InputError(f"{path.name}: 'rois' names a region twice")
+    if choices.units == "rois" and choices.roi_volume is None:
+        for option, value in (("n_rois", choices.n_rois), ("seed", choices.seed)):
+            if option in arrays and int(arrays[option]) != value:
+                raise InputError(
+                    f"{path.name} holds series of regions made with {option}={int(arrays[option])}, but {option} is "
+                    f"{value}: give {option}={int(arrays[option])}, or series of these regions"
+                )
+    if strange := [int(each) for each in rois if not 1 <= each <= n_known]:
+        raise InputError(
+            f"{path.name}: 'rois' names {listed(strange)}, but the volume of regions has 1 … {n_known:,}: the series "
+            "belong to other regions (roi_volume, or n_rois and seed)"
+        )
+    runs = {name: array for name, array in arrays.items() if name not in _SERIES_WORDS}
+    if not runs:
+        raise InputError(f"{path.name} has no run: a (n_times, {len(rois)}) array of any name")
+    dropped: dict[int, str] = {}
+    for name, run in runs.items():
+        dropped |= {
+            roi: why for roi, why in _checked_run(run, rois, f"{path.name}, run '{name}'", name) if roi not in dropped
+        }
+    kept = ~np.isin(rois, list(dropped))
+    t_r = choices.t_r if choices.t_r is not None else float(arrays["t_r"]) if "t_r" in arrays else None
+    return Series(rois[kept], {name: run[:, kept].astype(np.float32) for name, run in runs.items()}, dropped, t_r)
+
+
+def _checked_run(run: NDArray[Any], rois: NDArray[np.int64], where: str, name: str) -> Iterator[tuple[int, str]]:
+    """Refuse a run that cannot be used; the regions that are constant in it."""
+    if run.ndim != 2 or run.shape[1] != len(rois) or run.dtype.kind not in "fiu":
+        turned = " Is it transposed?" if run.ndim == 2 and run.shape[0] == len(rois) else ""
+        raise InputError(
+            f"{where} has shape {run.shape}, but (n_times, {len(rois)}) was expected, a column for each region.{turned}"
+        )
+    if len(run) < 3:
+        raise InputError(f"{where} has {len(run)} time points; a correlation needs at least 3")
+    bad = np.flatnonzero(~np.isfinite(run).all(axis=0))
+    if bad.size:
+        raise InputError(f"{where}: region {rois[bad[0]]} has values that are not finite (NaN or infinity)")
+    for column in np.flatnonzero(np.ptp(run, axis=0) == 0):
+        yield int(rois[column]), f"constant in run '{name}' (outside the field of view?)"
+
+
+def recurrent_activity(series: Series, ids: NDArray[np.int64], choices: Choices) -> RecurrentActivity:
+    """The runs one after the other, each a trial, in the order of `ids`, and the mean of their correlations."""
+    order = np.argsort(series.rois)
+    columns = order[np.searchsorted(series.rois[order], ids)]
+    runs = [np.asarray(run)[:, columns] for run in series.runs.values()]
+    return RecurrentActivity(
+        timeseries=np.concatenate([_standardised(run) for run in runs]),
+        connectivity=mean_connectivity(runs),
+        sampling_interval=None if choices.scrub is not None else series.t_r,
+        trials=np.repeat(np.arange(1, len(runs) + 1), [len(run) for run in runs]),
+    )
+
+
+def _standardised(run: Floats) -> Floats:
+    # Runs of another gain or offset would otherwise differ by that more than by what the brain did.
+    centred = run - run.mean(axis=0, dtype=np.float64)
+    return np.asarray(centred / centred.std(axis=0), dtype=np.float32)
+
+
+def mean_connectivity(runs: Sequence[Floats]) -> NDArray[np.float32]:
+    """Pearson r of each run, averaged as Fisher z and brought back to r; one block of rows at a time.
+
+    Parameters
+    ----------
+    runs : sequence of (n_times, n_units) array
+
+    Returns
+    -------
+    (n_units, n_units) float32 array
+    """
+    units = []
+    for run in runs:
+        centred = run - run.mean(axis=0, dtype=np.float64)
+        units.append(np.ascontiguousarray((centred / np.linalg.norm(centred, axis=0)).T, dtype=np.float32))
+    n_units = len(units[0])
+    mean = np.empty((n_units, n_units), dtype=np.float32)
+    for start in range(0, n_units, _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        if len(units) == 1:
+            mean[rows] = units[0][rows] @ units[0].T
+            continue
+        z = sum(np.arctanh(np.clip(each[rows] @ each.T, -_NEARLY_ONE, _NEARLY_ONE)) for each in units)
+        mean[rows] = np.tanh(np.asarray(z) / np.float32(len(units)))
+    np.clip(mean, -1, 1, out=mean)
+    np.fill_diagonal(mean, 1)
+    return mean

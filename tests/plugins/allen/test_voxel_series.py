@@ -1,0 +1,153 @@
+import sys
+import types
+
+import nibabel
+import numpy as np
+import pytest
+from fctoolbox_allen.grid import LabelGrid
+from fctoolbox_allen.voxel_choices import Choices
+from fctoolbox_allen.voxel_series import (
+    Series,
+    mean_connectivity,
+    read_activity,
+    read_series,
+    recurrent_activity,
+)
+
+from fctoolbox import InputError
+
+ROIS = np.array([3, 9, 4, 7])
+
+
+@pytest.fixture
+def save(tmp_path, rng):
+    def to(**changes):
+        arrays = {"rois": ROIS, "one": rng.standard_normal((50, 4)), "two": rng.standard_normal((60, 4)), **changes}
+        path = tmp_path / "series.npz"
+        np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+        return path
+
+    return to
+
+
+def test_runs_by_name_and_regions_in_their_own_order(save):
+    series = read_series(save(t_r=1.5), 9, Choices())
+    assert series.rois.tolist() == ROIS.tolist()
+    assert {name: run.shape for name, run in series.runs.items()} == {"one": (50, 4), "two": (60, 4)}
+    assert series.t_r == 1.5
+    assert read_series(save(t_r=1.5), 9, Choices(t_r=2.0)).t_r == 2.0
+
+
+def test_constant_regions_are_dropped_and_named(save, rng):
+    one = rng.standard_normal((50, 4))
+    one[:, 1] = 5
+    series = read_series(save(one=one), 9, Choices())
+    assert series.rois.tolist() == [3, 4, 7]
+    assert series.dropped == {9: "constant in run 'one' (outside the field of view?)"}
+    assert series.runs["two"].shape == (60, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rois": None}, "needs an array 'rois'"),
+        ({"rois": ROIS * 1.0}, "needs an array 'rois'"),
+        ({"rois": np.array([3, 3, 4, 7])}, "names a region twice"),
+        ({"rois": np.array([3, 10, 4, 0])}, "'rois' names 10, 0, but the volume of regions has 1 … 9"),
+        ({"n_rois": 100}, "made with n_rois=100, but n_rois is 15314: give n_rois=100"),
+        ({"seed": 4}, "made with seed=4, but seed is 0"),
+        ({"one": None, "two": None}, "has no run: a (n_times, 4) array"),
+        (
+            {"one": np.zeros((4, 50))},
+            "run 'one' has shape (4, 50), but (n_times, 4) was expected, a column for each region. Is it",
+        ),
+        ({"one": np.ones((2, 4))}, "run 'one' has 2 time points"),
+        ({"one": np.full((50, 4), np.nan)}, "run 'one': region 3 has values that are not finite"),
+        ({"one": np.array(["a"])}, "run 'one' has shape (1,)"),
+    ],
+)
+def test_what_is_refused(save, changes, message):
+    with pytest.raises(InputError) as caught:
+        read_series(save(**changes), 9, Choices())
+    assert message in str(caught.value)
+
+
+def test_no_file_no_archive_and_no_pickle(tmp_path, save):
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        read_series(tmp_path / "none.npz", 9, Choices())
+    (tmp_path / "text.npz").write_text("1,2")
+    with pytest.raises(InputError, match=r"is no \.npz file of arrays"):
+        read_series(tmp_path / "text.npz", 9, Choices())
+    with pytest.raises(InputError, match=r"is no \.npz file of arrays"):
+        read_series(save(one=np.array([{"a": 1}], dtype=object)), 9, Choices())
+    with pytest.raises(InputError, match=r"says what projects where, not what units do: give rsfMRI"):
+        read_activity(
+            tmp_path / "empty", ROIS, np.zeros((1, 1, 1), dtype=int), LabelGrid(np.ones((1, 1, 1))), Choices()
+        )
+
+
+def test_fc_is_the_mean_of_fisher_z(rng):
+    runs = [rng.standard_normal((40, 6)) @ rng.standard_normal((6, 6)) for _ in range(3)]
+    z = [np.arctanh(np.corrcoef(run.T) - np.eye(6)) for run in runs]
+    expected = np.tanh(np.mean(z, axis=0)) + np.eye(6)
+    np.testing.assert_allclose(mean_connectivity(runs), expected, atol=1e-6)
+    np.testing.assert_allclose(mean_connectivity(runs[:1]), np.corrcoef(runs[0].T), atol=1e-6)
+
+
+def test_a_run_of_another_gain_changes_nothing(rng):
+    runs = [rng.standard_normal((40, 6)) for _ in range(2)]
+    scaled = [runs[0], 1000 + 50 * runs[1]]
+    np.testing.assert_allclose(mean_connectivity(runs), mean_connectivity(scaled), atol=1e-5)
+    series = [Series(np.arange(6), dict(enumerate(each))) for each in (runs, scaled)]
+    one, other = (recurrent_activity(each, np.arange(6), Choices()) for each in series)
+    np.testing.assert_allclose(one.timeseries, other.timeseries, atol=1e-3)
+
+
+def test_equal_regions_do_not_make_infinity(rng):
+    run = rng.standard_normal((40, 3))
+    found = mean_connectivity([run[:, [0, 0, 1]], run[:, [0, 0, 2]]])
+    assert np.isfinite(found).all()
+    assert found[0, 1] == pytest.approx(1, abs=1e-5)
+
+
+def test_units_are_matched_by_number(save):
+    series = read_series(save(t_r=1.0), 9, Choices())
+    activity = recurrent_activity(series, np.array([4, 9]), Choices())
+    run = series.runs["one"][:, [2, 1]]
+    np.testing.assert_allclose(activity.timeseries[:50], (run - run.mean(axis=0)) / run.std(axis=0), atol=1e-5)
+    assert activity.trials.tolist() == [1] * 50 + [2] * 60
+    assert activity.sampling_interval == 1.0
+    assert recurrent_activity(series, np.array([4, 9]), Choices(scrub="spikes")).sampling_interval is None
+
+
+def test_runs_go_through_the_reader_of_bold(tmp_path, monkeypatch, rng):
+    """What is handed over: the units' volume in the space of the CCF, and the options."""
+    seen = {}
+
+    def read_runs(paths, labels, **options):
+        image = nibabel.load(labels)
+        seen.update(options, paths=paths, labels=np.asarray(image.dataobj), affine=image.affine)
+        return types.SimpleNamespace(
+            rois=np.array([2, 5]), series={"a": rng.standard_normal((9, 2))}, dropped={6: "outside"}, t_r=0.5
+        )
+
+    bold, own = types.ModuleType("fctoolbox_allen.bold"), types.ModuleType("fctoolbox_allen.own_runs")
+    bold.read_runs = read_runs
+    own.found_paths = lambda option, given: [f"{option}:{given}"]
+    monkeypatch.setitem(sys.modules, "fctoolbox_allen.bold", bold)
+    monkeypatch.setitem(sys.modules, "fctoolbox_allen.own_runs", own)
+    grid = LabelGrid(np.ones((2, 2, 4), dtype=np.int64))
+    volume = np.array([0, 2, 5, 6, 2, 2, 9, 6, 5, 5, 5, 5, 0, 0, 2, 2]).reshape(2, 2, 4)
+    choices = Choices(runs="a*.nii", confounds="c.tsv", columns="x,y", low=0, mask="m.nii")
+    series = read_activity(tmp_path, np.array([2, 5, 6]), volume, grid, choices)
+    left = np.where(np.isin(volume, [2, 5, 6]) & (np.arange(4) < 2), volume, 0)
+    np.testing.assert_array_equal(seen["labels"], left)
+    np.testing.assert_allclose(seen["affine"], grid.ras_affine)
+    assert seen["paths"] == ["runs:a*.nii"]
+    assert (seen["confounds"], seen["columns"], seen["low"], seen["high"]) == (
+        ["confounds:c.tsv"],
+        ["x", "y"],
+        None,
+        0.1,
+    )
+    assert (series.rois.tolist(), series.dropped, series.t_r) == ([2, 5], {6: "outside"}, 0.5)
