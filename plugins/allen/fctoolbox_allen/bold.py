@@ -252,7 +252,8 @@ def _cleaned(
     of_voxel = _on_grid(label_image, image, grid, label_name)
     in_mask = np.ones(grid.shape, bool) if mask is None else _on_grid(mask, image, grid, "the mask") != 0
     with _readable(name):
-        data = np.array(image.dataobj, dtype=np.float32)
+        # Written to below: of an uncompressed file this is a copy-on-write map, of others an array of our own.
+        data = np.asarray(image.dataobj, dtype=np.float32)
     measured, silent = _measured(data, (of_voxel != 0) & in_mask, name)
     check_covered((of_voxel != 0) & in_mask, measured, grid, label_name)
     dropped = _unmeasured(ids, of_voxel, in_mask, measured, silent)
@@ -324,8 +325,7 @@ def _extracted(
     from nilearn.maskers import NiftiLabelsMasker
 
     masker = NiftiLabelsMasker(
-        labels_img=nibabel.Nifti1Image(of_voxel.astype(np.int32), image.affine),
-        mask_img=nibabel.Nifti1Image(used.astype(np.int8), image.affine),
+        labels_img=nibabel.Nifti1Image(np.where(used, of_voxel, 0).astype(np.int32), image.affine),
         smoothing_fwhm=smoothing_fwhm or None,
         standardize=None,
         resampling_target=None,
@@ -345,21 +345,36 @@ def _filtered(
     regressors: NDArray[np.float64] | None,
     kept: NDArray[np.int64] | None,
 ) -> NDArray[np.float64]:
+    """Detrended, filtered, scrubbed, free of the confounds, and with a mean of 0."""
     from nilearn.signal import clean
+    from scipy.interpolate import CubicSpline
 
-    band = cleaning.low is not None or cleaning.high is not None
-    cleaned = clean(
-        series,
-        detrend=True,
-        standardize=None,
-        sample_mask=None if kept is None else kept.copy(),  # nilearn shifts it in place
-        confounds=regressors,
-        filter="butterworth" if band else False,
-        low_pass=cleaning.high,
-        high_pass=cleaning.low,
-        t_r=t_r,
-    )
-    return np.ascontiguousarray(cleaned, dtype=np.float64)
+    is_filtered = cleaning.low is not None or cleaning.high is not None
+    band = {
+        "detrend": True,
+        "filter": "butterworth" if is_filtered else False,
+        "low_pass": cleaning.high,
+        "high_pass": cleaning.low,
+        "t_r": t_r,
+    }
+    if kept is not None and not is_filtered:
+        series, regressors, kept = series[kept], None if regressors is None else regressors[kept], None
+    if kept is None:
+        cleaned = clean(series, confounds=regressors, standardize=None, **band)
+    else:
+        # Not by nilearn's sample_mask: 0.14.1 inverts a list of volumes bit by bit, so that it interpolates the mirror
+        # images of the scrubbed volumes and leaves the scrubbed ones themselves to the filter.
+        both = series if regressors is None else np.hstack([series, regressors])
+        whole = CubicSpline(kept, both[kept])(np.arange(kept[0], kept[-1] + 1))
+        both = clean(whole, standardize=None, **band)[kept - kept[0]]
+        series, rest = np.split(both, [series.shape[1]], axis=1)
+        if regressors is None:
+            cleaned = series
+        else:
+            cleaned = clean(series, confounds=rest, detrend=False, filter=False, standardize=None)
+    # What is left of the mean is the filter's (and the confounds'), not the brain's.
+    centred: NDArray[np.float64] = np.ascontiguousarray(cleaned - cleaned.mean(axis=0), dtype=np.float64)
+    return centred
 
 
 def _joined(found: Mapping[str, _Run], ids: NDArray[np.int64], t_r: float) -> BoldRuns:
@@ -413,7 +428,7 @@ def _readable(name: str) -> Iterator[None]:
 
 
 def _label_ids(image: Any, name: str) -> NDArray[np.int64]:
-    ids = np.unique(np.asarray(image.dataobj)).astype(np.int64)
+    ids: NDArray[np.int64] = np.unique(np.asarray(image.dataobj)).astype(np.int64)
     ids = ids[ids != 0]
     if not ids.size:
         raise InputError(f"{name} holds no label: all its voxels are 0")
@@ -422,8 +437,10 @@ def _label_ids(image: Any, name: str) -> NDArray[np.int64]:
 
 def _on_grid(volume: Any, image: Any, grid: Grid, name: str) -> NDArray[np.int64]:
     """A label volume on the run's voxels: the nearest voxel's label."""
+    on_grid: NDArray[np.int64]
     if grid.equals(grid_of(volume, name)):
-        return np.asarray(volume.dataobj, dtype=np.int64)
+        on_grid = np.asarray(volume.dataobj, dtype=np.int64)
+        return on_grid
     from nilearn.image import resample_img
 
     moved = resample_img(
@@ -434,7 +451,7 @@ def _on_grid(volume: Any, image: Any, grid: Grid, name: str) -> NDArray[np.int64
         copy_header=True,
         force_resample=True,
     )
-    on_grid: NDArray[np.int64] = np.round(np.asarray(moved.dataobj)).astype(np.int64)
+    on_grid = np.round(np.asarray(moved.dataobj)).astype(np.int64)
     return on_grid
 
 

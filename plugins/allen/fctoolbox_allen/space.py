@@ -16,7 +16,7 @@ from fctoolbox.errors import InputError, listed
 _MOST_RATIO = 6.0
 # Of the smaller field of view, how much the other must hold; partial coverage is common, other places are not.
 _LEAST_OVERLAP = 0.5
-_LEAST_COVERED = 0.5
+_LEAST_COVERED = 0.25
 _CLEARLY = 0.2
 
 
@@ -86,7 +86,7 @@ def grid_of(image: Any, name: str) -> Grid:
 def check_same_space(reference: Grid, other: Grid) -> None:
     """Refuse two grids that are not in one space: axes, handedness, size of voxels, field of view.
 
-    Different voxels in one space are well: the labels are brought onto those of the run.
+    Other voxels in the same space pass: the labels are brought onto those of the run.
 
     Raises
     ------
