@@ -1,9 +1,10 @@
 """The source `mouse-experiments`: single tracer injections as inputs, the published rsfMRI as activity."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -188,9 +189,6 @@ def read_system(
 
 
 def _notes(inputs: Sequence[str], left_out: dict[str, str], export: Export, choice: Choice) -> dict[str, str]:
-    record = export.record
-    versions = record.get("versions", {})
-    files = listed(f"{file['name']} (SHA-256 {file['sha256'][:12]}…)" for file in record["files"].values())
     side = {"ipsi": "on the side of the injection", "contra": "on the other side", "both": "both hemispheres together"}
     return {
         "Weights": f"{choice.measure}, {side[choice.side]}, without the injection site"
@@ -198,13 +196,21 @@ def _notes(inputs: Sequence[str], left_out: dict[str, str], export: Export, choi
         "Injections": f"{len(inputs)} into {listed(choice.structures)}, lines: {choice.line}, at least "
         f"{choice.min_injection_volume:g} mm³; left out: "
         + (listed(f"{name} ({reason})" for name, reason in left_out.items()) or "none"),
-        "Export": f"{record.get('server', 'unknown server')}, {record.get('made', 'at an unknown time')}, AllenSDK "
-        f"{versions.get('allensdk', 'unknown')}; {files}",
+        "Export": _origin(export.record),
     }
 
 
+def _origin(record: Mapping[str, Any]) -> str:
+    """Where an export came from, when, and the hashes of its files, which no publication fixes."""
+    if "server" not in record:
+        return "synthetic"  # written anew for each load: the time in its archives changes their hashes
+    files = listed(f"{file['name']} (SHA-256 {file['sha256'][:12]}…)" for file in record["files"].values())
+    versions = ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())
+    return f"{record['server']}, {record.get('made', 'at an unknown time')}, by {versions or 'unknown'}; {files}"
+
+
 def _acronyms(structures: str | Sequence[str]) -> tuple[str, ...]:
-    words = structures.split(",") if isinstance(structures, str) else list(structures)
-    if not all(isinstance(word, str) for word in words):
+    words = structures.split(",") if isinstance(structures, str) else structures
+    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
         raise InputError(f"structures is {structures!r}; give acronyms such as TH, or VAL,VPM")
     return tuple(word.strip() for word in words if word.strip())

@@ -125,9 +125,6 @@ def write_export(folder: Path, files: Files, *, rng: int | np.random.Generator) 
         "schema": SCHEMA,
         "structures": ["grey"],
         "resolution": 150,
-        "server": "none: synthetic",
-        "made": "2000-01-01T00:00:00+00:00",
-        "versions": {"allensdk": "none"},
         "n_experiments": len(raw),
         "files": {
             key: {"name": name, "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()}

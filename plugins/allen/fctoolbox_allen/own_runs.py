@@ -212,10 +212,11 @@ def _labels(
     if names is None:
         acronym_of = {structure.id: acronym for acronym, structure in structures.items()}
         known = [_Label(each, acronym_of[each], "") for each in sorted(present) if each in acronym_of]
-        if not known:
+        # Many small numbers are ids of the tree, too: labels that merely count would get names of strangers.
+        if not known or present == set(range(1, len(present) + 1)):
             raise InputError(
-                f"{what}: none of its {len(present)} labels ({listed(sorted(present))}) is an id of the Allen "
-                "structure tree; give a table of names with label_names"
+                f"{what}: its {len(present)} labels ({listed(sorted(present))}) are no ids of the Allen structure "
+                "tree; give a table of names with label_names"
             )
     else:
         known = [label for label in read_label_names(names) if label.id in present]

@@ -79,7 +79,7 @@ def test_a_sine_in_the_band_survives_and_others_do_not(labels, run):
     assert amplitude[IDS[0]] == pytest.approx(10, rel=0.1)
     assert amplitude[IDS[3]] == pytest.approx(10, rel=0.1)
     assert amplitude[IDS[1]] < 0.5
-    assert amplitude[IDS[2]] < 0.05
+    assert amplitude[IDS[2]] < 0.5
 
 
 @pytest.mark.parametrize(("low", "high", "kept"), [(None, 0.1, 0.002), (0.01, None, 0.3)])
