@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def read_runs(
     ----------
     nilearn; Lindquist et al. 2019, Human Brain Mapping 40:2358-2376 (why confounds are filtered too).
     """
+    check_installed()
     names = _run_names(paths)
     cleaning = Cleaning(low, high, smoothing_fwhm)
     label_image, label_name = label_volume(labels, "the labels")
@@ -153,6 +155,21 @@ def read_runs(
             f"the runs differ in their repetition time: {slow} has {spent[slow]:g} s, {fast} has {spent[fast]:g} s"
         )
     return _joined(found, ids, spent[names[0]])
+
+
+def check_installed() -> None:
+    """Refuse to go on without nilearn and nibabel.
+
+    Raises
+    ------
+    InputError
+        With the command that installs them.
+    """
+    missing = [name for name in ("nilearn", "nibabel") if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"rsfMRI runs need {listed(missing)}, which is not installed: pip install 'fctoolbox-allen[bold]'"
+        )
 
 
 def label_volume(source: Any, what: str) -> tuple[Any, str]:

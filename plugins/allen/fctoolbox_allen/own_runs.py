@@ -13,7 +13,7 @@ from fctoolbox.data import sha256_of
 from fctoolbox.errors import InputError, blamed_on, listed, suggestion
 from fctoolbox.system import RecurrentActivity
 from fctoolbox.tables import check_exists, text_rows
-from fctoolbox_allen.bold import BoldRuns, group_connectivity, label_volume, read_runs
+from fctoolbox_allen.bold import BoldRuns, check_installed, group_connectivity, label_volume, read_runs
 from fctoolbox_allen.ccf import HEMISPHERES, Structure
 from fctoolbox_allen.space import check_sides, grid_of
 
@@ -116,6 +116,7 @@ def read_own(own: OwnRuns, hemisphere: str, structures: Mapping[str, Structure],
     InputError
         If a file is not what it should be, or fewer than three areas are left.
     """
+    check_installed()
     import nibabel
 
     if own.labels is None:

@@ -373,6 +373,22 @@ def test_images_that_cannot_be_used(labels, run, series, tmp_path):
     refused("signal in only 0% of the voxels", image=save(tmp_path / "empty.nii.gz", np.zeros_like(data), t_r=T_R))
 
 
+def test_a_mask_without_any_label(labels, run, series, tmp_path):
+    mask = save(tmp_path / "mask.nii.gz", (blocks() == 0).astype(np.int8))
+    with pytest.raises(
+        InputError, match=r"run: none of the 4 labels of labels\.nii\.gz was measured \(3, 7, 44, 120\)"
+    ):
+        read_runs([run(series)], labels, mask=mask)
+
+
+def test_without_nilearn_it_is_said_how_to_get_it(labels, run, series, monkeypatch):
+    monkeypatch.setattr(bold, "find_spec", lambda name: None if name == "nilearn" else name)
+    with pytest.raises(
+        InputError, match=r"need nilearn, which is not installed: pip install 'fctoolbox-allen\[bold\]'"
+    ):
+        read_runs([run(series)], labels)
+
+
 def test_runs_of_different_repetition_times_are_refused(labels, run, series):
     with pytest.raises(InputError, match=r"differ in their repetition time: b has 1.5 s, a has 1.2 s"):
         read_runs([run(series, "a"), run(series, "b", t_r=1.5)], labels)
