@@ -195,6 +195,18 @@ def test_a_label_outside_the_field_of_view_is_dropped_and_named(labels, run, ser
     assert all(values.shape == (N_TIMES, 1) for values in runs.series.values())
 
 
+def test_a_label_that_one_run_lacks_shifts_no_column_of_the_other(labels, run, series, tmp_path):
+    path = run(series)
+    data = nibabel.load(path).get_fdata(dtype=np.float32)
+    data[blocks() == 7] = 0
+    cut = save(tmp_path / "cut.nii.gz", data, t_r=T_R)
+    runs = read_runs([path, cut], labels, smoothing_fwhm=None)
+    assert runs.rois.tolist() == [3, 44, 120]
+    for values in runs.series.values():
+        expected = filtered(np.column_stack([series[label] for label in (3, 44, 120)]))
+        np.testing.assert_allclose(values, expected, atol=1e-3)
+
+
 def test_only_measured_voxels_are_averaged(labels, run, series, tmp_path):
     path = run(series)
     data = nibabel.load(path).get_fdata(dtype=np.float32)
@@ -237,15 +249,23 @@ def test_labels_on_other_voxels_of_the_same_space(run, series, tmp_path):
     np.testing.assert_allclose(only(on_fine), only(on_own), atol=1e-9)
 
 
-def test_a_second_reading_comes_from_the_cache(labels, run, series, monkeypatch):
+def test_a_second_reading_comes_from_the_cache(labels, run, series, monkeypatch, tmp_path):
     path = run(series)
     first = read_runs([path], labels)
     monkeypatch.setattr(bold, "_extracted", None)
     again = read_runs([path], labels)
     np.testing.assert_array_equal(only(again), only(first))
     assert (again.rois.tolist(), again.dropped, again.t_r) == (first.rois.tolist(), first.dropped, first.t_r)
-    with pytest.raises(TypeError):  # another setting is another result
-        read_runs([path], labels, high=0.09)
+    others = (
+        {"high": 0.09},
+        {"scrub": [[5]]},
+        {"mask": save(tmp_path / "mask.nii.gz", (blocks() != 7).astype(np.int8))},
+    )
+    for other in others:  # another setting is another result
+        with pytest.raises(TypeError):
+            read_runs([path], labels, **other)
+    with pytest.raises(TypeError):
+        read_runs([path], save(tmp_path / "other.nii.gz", blocks((7, 3, 120, 45))))
 
 
 def test_a_damaged_cache_is_made_anew(labels, run, series, tmp_path):
