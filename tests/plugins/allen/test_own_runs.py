@@ -266,3 +266,8 @@ def test_the_real_connectome_and_a_laboratory_s_runs(options, published):
     index = [real.units.index(unit) for unit in system.units]
     np.testing.assert_array_equal(system.projection.weights, real.projection.weights[index])
     assert not any("ZBold" in file.name for file in system.provenance.files)
+
+
+def test_a_label_goes_into_the_smallest_region_that_holds_it(own, structures, connectome):
+    expected = read_own(own, "left", structures, connectome.regions)
+    assert read_own(own, "left", structures, ("VIS", *connectome.regions)).areas == expected.areas
