@@ -1,7 +1,8 @@
 """fctoolbox-allen: the mouse cortex as fctoolbox sources."""
 
 from fctoolbox.plugins import Source, hookimpl
-from fctoolbox_allen.files import PUBLISHED
+from fctoolbox_allen import experiment_source
+from fctoolbox_allen.files import PUBLISHED, SCANS
 from fctoolbox_allen.sources import ALL, CITATION, LICENSE, load_miniature, load_regional
 from fctoolbox_allen.voxel import CITATION as VOXEL_CITATION
 from fctoolbox_allen.voxel import LICENSE as VOXEL_LICENSE
@@ -47,6 +48,25 @@ def fctoolbox_sources() -> list[Source]:
             "mouse-voxel-mini",
             load_voxel_miniature,
             "synthetic: mouse-voxel in miniature, in the same file formats, with planted modules",
+            "none: synthetic data made by fctoolbox",
+            "CC0-1.0",
+            species="mouse (synthetic)",
+            synthetic=True,
+        ),
+        Source(
+            "mouse-experiments",
+            experiment_source.load_experiments,
+            "20 isocortical areas, inputs are single tracer injections (Allen atlas, by AllenSDK), rsfMRI of 53 scans",
+            experiment_source.CITATION,
+            experiment_source.LICENSE,
+            species="mouse",
+            files=(SCANS,),
+            miniature="mouse-experiments-mini",
+        ),
+        Source(
+            "mouse-experiments-mini",
+            experiment_source.load_miniature,
+            "synthetic: mouse-experiments in miniature, in the same file formats, with planted modules",
             "none: synthetic data made by fctoolbox",
             "CC0-1.0",
             species="mouse (synthetic)",
