@@ -196,7 +196,10 @@ class OriginReport:
         return {test.model: CONTROLS_FOR[test.model] for test in self.induced.nulls}
 
     def save(self, folder: str | Path, *, command: str = "") -> Path:
-        """Write report.json, report.html, labels.tsv and the figures (SVG, PNG); the path of the page."""
+        """Write report.json, report.html, labels.tsv and the figures (SVG, PNG); the path of the page.
+
+        A system whose geometry is a volume gets modules.nii.gz and units.nii.gz as well.
+        """
         from fctoolbox.report import save_report
 
         return save_report(self, Path(folder), command=command)
