@@ -51,6 +51,7 @@ IN_SHORT = {
 }
 
 _FEW = 50
+_CALIBRATED = 60  # docs/explanation/nulls.md
 
 Labels = NDArray[Any]
 Pairs = NDArray[np.float64]
@@ -97,11 +98,13 @@ def recommended(geometry: Geometry | None, n_units: int) -> str:
     return "projection" if geometry is not None and n_units >= 10 else "permutation"
 
 
-def chosen(null: str | Sequence[str], models: Sequence[str]) -> str:
+def chosen(null: str | Sequence[str], models: Sequence[str], n_units: int) -> str:
     """Which nulls were compared with, in words; and why, where that was left to us."""
     if "auto" not in ((null,) if isinstance(null, str) else null):
         return ", ".join(models)
     why = "as distances are known" if "projection" in models else "as there are no distances, or fewer than 10 units"
+    if "projection" in models and n_units < _CALIBRATED:
+        why += f"; calibrated for {_CALIBRATED} units and more: with fewer it may reject somewhat too often"
     return f"auto: {', '.join(models)}, {why}"
 
 

@@ -362,7 +362,7 @@ def analyse_origin(
             "objective": OBJECTIVE,
             "resolution": resolution,
             "n_restarts": n_restarts,
-            "null": chosen(null, models),
+            "null": chosen(null, models, analysed.n_units),
         },
         rng=seed,
         call=_call(

@@ -112,4 +112,8 @@ def test_auto_says_what_it_took():
     report = fct.analyse_origin(system, null="auto", n_nulls=5, n_restarts=1, rng=0)
     assert [test.model for test in report.induced.nulls] == ["projection"]
     assert "projection" in report.controls()
+    taken = report.policies["null"]
+    assert taken.startswith("auto: projection, as distances are known; calibrated for 60 units and more")
+    many = fct.load("toy", n_units=60, n_inputs=8, n_times=100)
+    report = fct.analyse_origin(many, null="auto", n_nulls=5, n_restarts=1, rng=0)
     assert report.policies["null"] == "auto: projection, as distances are known"
