@@ -101,7 +101,7 @@ MARK = "a_file_that_must_not_appear"
         (Runs(os.mkdir, MARK), r"(posix|nt)\.mkdir"),
         (np.array([Runs(os.mkdir, MARK)], dtype=object), r"(posix|nt)\.mkdir"),
         ({"fine": np.ones(2), "nested": [(Runs(os.mkdir, MARK),)]}, r"(posix|nt)\.mkdir"),
-        (InputError("x"), r"fctoolbox\.errors\.InputError"),
+        (InputError, r"fctoolbox\.errors\.InputError"),
     ],
     # not the objects themselves: their addresses differ between the processes that share the tests
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,

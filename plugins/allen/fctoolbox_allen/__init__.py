@@ -43,6 +43,7 @@ def fctoolbox_sources() -> list[Source]:
             species="mouse",
             files=MODEL_FILES,
             miniature="mouse-voxel-mini",
+            every_group={"sources": ALL},
         ),
         Source(
             "mouse-voxel-mini",
@@ -52,6 +53,7 @@ def fctoolbox_sources() -> list[Source]:
             "CC0-1.0",
             species="mouse (synthetic)",
             synthetic=True,
+            every_group={"sources": ALL},
         ),
         Source(
             "mouse-experiments",
