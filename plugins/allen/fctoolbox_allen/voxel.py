@@ -102,7 +102,8 @@ def load_voxel(
     series : str, optional
         Time series that are there already (.npz): ``rois`` (numbers in the volume of regions) and a
         (n_times, n_rois) array for each run; optionally ``t_r`` (s), and ``n_rois`` and ``seed`` of the regions, which
-        are then checked. When neither this nor `runs` is given: the model folder's series.npz.
+        are then checked; not for voxels or a `roi_volume`. When neither this nor `runs` is given: the model folder's
+        series.npz.
     runs : str or sequence of path, optional
         Your own rsfMRI in the space of the CCF: 4-D NIfTI files, names or patterns with commas between them.
     mask, t_r, confounds, columns, scrub, low, high, smoothing_fwhm

@@ -102,13 +102,7 @@ def read_series(path: Path, n_known: int, choices: Choices) -> Series:
     rois = arrays["rois"].astype(np.int64)
     if len(np.unique(rois)) < len(rois):
         raise InputError(f"{path.name}: 'rois' names a region twice")
-    if choices.units == "rois" and choices.roi_volume is None:
-        for option, value in (("n_rois", choices.n_rois), ("seed", choices.seed)):
-            if option in arrays and int(arrays[option]) != value:
-                raise InputError(
-                    f"{path.name} holds series of regions made with {option}={int(arrays[option])}, but {option} is "
-                    f"{value}: give {option}={int(arrays[option])}, or series of these regions"
-                )
+    _check_made_for(arrays, path.name, choices)
     if strange := [int(each) for each in rois if not 1 <= each <= n_known]:
         raise InputError(
             f"{path.name}: 'rois' names {listed(strange)}, but the volume of regions has 1 … {n_known:,}: the series "
@@ -125,6 +119,26 @@ def read_series(path: Path, n_known: int, choices: Choices) -> Series:
     kept = ~np.isin(rois, list(dropped))
     t_r = choices.t_r if choices.t_r is not None else float(arrays["t_r"]) if "t_r" in arrays else None
     return Series(rois[kept], {name: run[:, kept].astype(np.float32) for name, run in runs.items()}, dropped, t_r)
+
+
+def _check_made_for(arrays: Mapping[str, NDArray[Any]], name: str, choices: Choices) -> None:
+    """Refuse series that were made for other regions than those chosen, as far as the file says."""
+    made = {option: int(arrays[option]) for option in ("n_rois", "seed") if option in arrays}
+    if made and (choices.units == "voxels" or choices.roi_volume is not None):
+        # The numbers of both begin at 1: read as the other's, they would name the wrong places and nobody would know.
+        regions = " and ".join(f"{option}={value}" for option, value in made.items())
+        needed = "voxels (units=voxels)" if choices.units == "voxels" else f"the regions of {choices.roi_volume}"
+        raise InputError(
+            f"{name} holds series of regions made with {regions}, but the units are {needed}: give series of these, "
+            f"in a file without {' and '.join(made)}, or take the regions of the file (units=rois, {regions}, no "
+            "roi_volume)"
+        )
+    for option, value in made.items():
+        if value != (chosen := getattr(choices, option)):
+            raise InputError(
+                f"{name} holds series of regions made with {option}={value}, but {option} is {chosen}: give "
+                f"{option}={value}, or series of these regions"
+            )
 
 
 def _checked_run(run: NDArray[Any], rois: NDArray[np.int64], where: str, name: str) -> Iterator[tuple[int, str]]:

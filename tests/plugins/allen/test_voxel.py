@@ -239,7 +239,10 @@ def test_voxels_of_the_real_cortex_are_refused_with_their_memory(published):
 def test_a_volume_of_regions_of_ones_own(folder, system, tmp_path, explicit):
     ours = tmp_path / "ours.nii.gz"
     load_voxel(model=str(folder), n_rois=N_ROIS, save_rois=str(ours))
-    again = load_voxel(model=str(folder), roi_volume=str(ours))
+    with np.load(folder / "series.npz") as content:
+        kept = {name: content[name] for name in content.files if name not in ("n_rois", "seed")}
+    np.savez(tmp_path / "ours.npz", **kept)
+    again = load_voxel(model=str(folder), roi_volume=str(ours), series=str(tmp_path / "ours.npz"))
     assert again.units == system.units
     np.testing.assert_array_equal(again.projection.weights.left, system.projection.weights.left)
     numbers = np.asarray(nibabel.load(ours).dataobj)
@@ -250,7 +253,7 @@ def test_a_volume_of_regions_of_ones_own(folder, system, tmp_path, explicit):
     # A region is a unit where at least half of it lies in the targets.
     labels = np.where(np.isin(numbers, np.unique(numbers)[:50]), 1, numbers).astype(np.int64)
     write_rois(tmp_path / "other.nii", labels, read_grid(folder / "annotation_100.nrrd"))
-    fewer = load_voxel(model=str(folder), roi_volume=str(tmp_path / "other.nii"))
+    fewer = load_voxel(model=str(folder), roi_volume=str(tmp_path / "other.nii"), series=str(tmp_path / "ours.npz"))
     assert 3 <= fewer.n_units <= again.n_units
 
 

@@ -72,6 +72,21 @@ def test_what_is_refused(save, changes, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("choices", "needed"),
+    [
+        (Choices(units="voxels"), r"voxels \(units=voxels\)"),
+        (Choices(roi_volume="a.nii"), r"the regions of a\.nii"),
+    ],
+)
+def test_series_of_drawn_regions_are_not_those_of_voxels_or_of_a_volume(save, choices, needed):
+    with pytest.raises(InputError, match=rf"series\.npz holds .* n_rois=15314 and seed=0, but the units are {needed}"):
+        read_series(save(n_rois=15314, seed=0), 9, choices)
+    with pytest.raises(InputError, match="made with seed=0, but"):
+        read_series(save(seed=0), 9, choices)
+    assert read_series(save(), 9, choices).rois.tolist() == ROIS.tolist()
+
+
 def test_no_file_no_archive_and_no_pickle(tmp_path, save):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_series(tmp_path / "none.npz", 9, Choices())
