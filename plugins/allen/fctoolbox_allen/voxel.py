@@ -107,7 +107,8 @@ def load_voxel(
     runs : str or sequence of path, optional
         Your own rsfMRI in the space of the CCF: 4-D NIfTI files, names or patterns with commas between them.
     mask, t_r, confounds, columns, scrub, low, high, smoothing_fwhm
-        Belong to `runs`; as for ``mouse-regional``.
+        Belong to `runs`, without which they are refused (but for `t_r`, which series may have); as for
+        ``mouse-regional``.
     seed : int
         Of the regions.
 

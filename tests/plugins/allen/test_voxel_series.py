@@ -132,7 +132,7 @@ def test_units_are_matched_by_number(save):
     np.testing.assert_allclose(activity.timeseries[:50], (run - run.mean(axis=0)) / run.std(axis=0), atol=1e-5)
     assert activity.trials.tolist() == [1] * 50 + [2] * 60
     assert activity.sampling_interval == 1.0
-    assert recurrent_activity(series, np.array([4, 9]), Choices(scrub="spikes")).sampling_interval is None
+    assert recurrent_activity(series, np.array([4, 9]), Choices(runs="a.nii", scrub="spikes")).sampling_interval is None
 
 
 def test_runs_go_through_the_reader_of_bold(tmp_path, monkeypatch, rng):
