@@ -2,7 +2,7 @@
 
 import importlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,13 +117,36 @@ def read_series(path: Path, n_known: int, choices: Choices) -> Series:
             roi: why for roi, why in _checked_run(run, rois, f"{path.name}, run '{name}'", name) if roi not in dropped
         }
     kept = ~np.isin(rois, list(dropped))
-    t_r = choices.t_r if choices.t_r is not None else float(arrays["t_r"]) if "t_r" in arrays else None
+    t_r = choices.t_r
+    if t_r is None and "t_r" in arrays:
+        t_r = _number(arrays, "t_r", path.name, "a positive number of seconds", lambda seconds: seconds > 0)
     return Series(rois[kept], {name: run[:, kept].astype(np.float32) for name, run in runs.items()}, dropped, t_r)
+
+
+def _number(
+    arrays: Mapping[str, NDArray[Any]], key: str, name: str, what: str, is_allowed: Callable[[float], bool]
+) -> float:
+    """One number of the file, which must be `what`."""
+    found = arrays[key]
+    if found.ndim or found.dtype.kind not in "fiu":
+        raise InputError(
+            f"{name}: '{key}' is an array of shape {found.shape} and type {found.dtype}; it must be {what}"
+        )
+    value = found.item()
+    if not (np.isfinite(value) and is_allowed(value)):
+        raise InputError(f"{name}: '{key}' is {value}; it must be {what}")
+    return value  # type: ignore[no-any-return]
 
 
 def _check_made_for(arrays: Mapping[str, NDArray[Any]], name: str, choices: Choices) -> None:
     """Refuse series that were made for other regions than those chosen, as far as the file says."""
-    made = {option: int(arrays[option]) for option in ("n_rois", "seed") if option in arrays}
+    made: dict[str, int] = {}
+    for option, known, what in (
+        ("n_rois", lambda value: value >= 1 and value % 1 == 0, "a whole number from 1"),
+        ("seed", lambda value: value >= 0 and value % 1 == 0, "a whole number from 0"),
+    ):
+        if option in arrays:
+            made[option] = int(_number(arrays, option, name, what, known))
     if made and (choices.units == "voxels" or choices.roi_volume is not None):
         # The numbers of both begin at 1: read as the other's, they would name the wrong places and nobody would know.
         regions = " and ".join(f"{option}={value}" for option, value in made.items())
