@@ -2,7 +2,7 @@
 
 import importlib
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from fctoolbox_allen.voxel_choices import Choices
 
 SERIES = "series.npz"
 _NEARLY_ONE = 1 - 1e-7
+_PERHAPS_ONE = 1 - 1e-4  # what float32 may leave of a correlation of 1
 _SERIES_WORDS = ("rois", "n_rois", "seed", "t_r")
 _BLOCK_ROWS = 2048
 
@@ -184,10 +185,11 @@ def recurrent_activity(series: Series, ids: NDArray[np.int64], choices: Choices)
     """The runs one after the other, each a trial, in the order of `ids`, and the mean of their correlations."""
     order = np.argsort(series.rois)
     columns = order[np.searchsorted(series.rois[order], ids)]
-    runs = [np.asarray(run)[:, columns] for run in series.runs.values()]
+    named = {name: np.asarray(run)[:, columns] for name, run in series.runs.items()}
+    runs = list(named.values())
     return RecurrentActivity(
         timeseries=np.concatenate([_standardised(run) for run in runs]),
-        connectivity=mean_connectivity(runs),
+        connectivity=mean_connectivity(named, ids),
         sampling_interval=None if choices.scrub is not None else series.t_r,
         trials=np.repeat(np.arange(1, len(runs) + 1), [len(run) for run in runs]),
     )
@@ -199,30 +201,52 @@ def _standardised(run: Floats) -> Floats:
     return np.asarray(centred / centred.std(axis=0), dtype=np.float32)
 
 
-def mean_connectivity(runs: Sequence[Floats]) -> NDArray[np.float32]:
+def mean_connectivity(runs: Mapping[str, Floats], rois: NDArray[np.int64]) -> NDArray[np.float32]:
     """Pearson r of each run, averaged as Fisher z and brought back to r; one block of rows at a time.
 
     Parameters
     ----------
-    runs : sequence of (n_times, n_units) array
+    runs : mapping of str to (n_times, n_units) array
+    rois : (n_units,) integers
+        Numbers of the columns.
 
     Returns
     -------
     (n_units, n_units) float32 array
+
+    Raises
+    ------
+    InputError
+        If two columns of a run are the same, so that z is infinite.
     """
-    units = []
-    for run in runs:
+    units = {}
+    for name, run in runs.items():
         centred = run - run.mean(axis=0, dtype=np.float64)
-        units.append(np.ascontiguousarray((centred / np.linalg.norm(centred, axis=0)).T, dtype=np.float32))
-    n_units = len(units[0])
+        units[name] = np.ascontiguousarray((centred / np.linalg.norm(centred, axis=0)).T, dtype=np.float32)
+    n_units = len(rois)
     mean = np.empty((n_units, n_units), dtype=np.float32)
     for start in range(0, n_units, _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        if len(units) == 1:
-            mean[rows] = units[0][rows] @ units[0].T
-            continue
-        z = sum(np.arctanh(np.clip(each[rows] @ each.T, -_NEARLY_ONE, _NEARLY_ONE)) for each in units)
-        mean[rows] = np.tanh(np.asarray(z) / np.float32(len(units)))
+        z: Any = np.float32(0)
+        for name, each in units.items():
+            r = each[rows] @ each.T
+            _check_different(r, start, runs[name], rois, name)
+            if len(units) > 1:
+                z += np.arctanh(np.clip(r, -_NEARLY_ONE, _NEARLY_ONE))
+        mean[rows] = r if len(units) == 1 else np.tanh(z / np.float32(len(units)))
     np.clip(mean, -1, 1, out=mean)
     np.fill_diagonal(mean, 1)
     return mean
+
+
+def _check_different(r: NDArray[np.float32], start: int, run: Floats, rois: NDArray[np.int64], name: str) -> None:
+    """Refuse a run in which two regions have the same series; `r` are its rows from `start` on."""
+    # float32 finds who may be the same, float64 who is.
+    for row, j in np.argwhere(np.triu(np.abs(r) >= _PERHAPS_ONE, k=start + 1)):
+        i = start + row
+        exact = np.corrcoef(run[:, [i, j]].T.astype(np.float64))[0, 1]
+        if abs(exact) > _NEARLY_ONE:
+            raise InputError(
+                f"run '{name}': the regions {rois[i]} and {rois[j]} have the same time series (r = {exact:.0f}), so "
+                "that their Fisher z is infinite. Were they filled from one another, or do the confounds leave nothing?"
+            )

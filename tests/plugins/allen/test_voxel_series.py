@@ -115,24 +115,35 @@ def test_fc_is_the_mean_of_fisher_z(rng):
     runs = [rng.standard_normal((40, 6)) @ rng.standard_normal((6, 6)) for _ in range(3)]
     z = [np.arctanh(np.corrcoef(run.T) - np.eye(6)) for run in runs]
     expected = np.tanh(np.mean(z, axis=0)) + np.eye(6)
-    np.testing.assert_allclose(mean_connectivity(runs), expected, atol=1e-6)
-    np.testing.assert_allclose(mean_connectivity(runs[:1]), np.corrcoef(runs[0].T), atol=1e-6)
+    np.testing.assert_allclose(mean_connectivity(dict(enumerate(runs)), np.arange(6)), expected, atol=1e-6)
+    np.testing.assert_allclose(mean_connectivity({0: runs[0]}, np.arange(6)), np.corrcoef(runs[0].T), atol=1e-6)
 
 
 def test_a_run_of_another_gain_changes_nothing(rng):
     runs = [rng.standard_normal((40, 6)) for _ in range(2)]
     scaled = [runs[0], 1000 + 50 * runs[1]]
-    np.testing.assert_allclose(mean_connectivity(runs), mean_connectivity(scaled), atol=1e-5)
+    found, expected = (mean_connectivity(dict(enumerate(each)), np.arange(6)) for each in (scaled, runs))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     series = [Series(np.arange(6), dict(enumerate(each))) for each in (runs, scaled)]
     one, other = (recurrent_activity(each, np.arange(6), Choices()) for each in series)
     np.testing.assert_allclose(one.timeseries, other.timeseries, atol=1e-3)
 
 
-def test_equal_regions_do_not_make_infinity(rng):
-    run = rng.standard_normal((40, 3))
-    found = mean_connectivity([run[:, [0, 0, 1]], run[:, [0, 0, 2]]])
+@pytest.mark.parametrize("gain", [1, -3])
+@pytest.mark.parametrize("n_runs", [1, 2])
+def test_two_regions_with_the_same_series_are_refused(rng, monkeypatch, gain, n_runs):
+    monkeypatch.setattr("fctoolbox_allen.voxel_series._BLOCK_ROWS", 2)
+    runs = {name: rng.standard_normal((400, 5)).astype(np.float32) for name in ("one", "two")[:n_runs]}
+    last = list(runs)[-1]
+    runs[last][:, 4] = gain * runs[last][:, 2] + 3e-3 * runs[last][:, 0]
+    series = Series(np.arange(10, 15), runs)
+    found = recurrent_activity(series, np.arange(10, 15), Choices()).connectivity  # nearly the same will do
     assert np.isfinite(found).all()
-    assert found[0, 1] == pytest.approx(1, abs=1e-5)
+    runs[last][:, 4] = gain * runs[last][:, 2]
+    sign = "" if gain > 0 else "-"
+    message = rf"run '{last}': the regions 12 and 14 have the same time series \(r = {sign}1\)"
+    with pytest.raises(InputError, match=message):
+        recurrent_activity(series, np.arange(10, 15), Choices())
 
 
 def test_units_are_matched_by_number(save):
