@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fctoolbox.data import DataFile, cache_folder, fetch, sha256_of
 from fctoolbox.errors import DataUnavailable, InputError, check_whole, listed
@@ -223,10 +224,7 @@ def read_voxel_system(folder: Path, choices: Choices, name: str, keep: Path) -> 
     series = read_activity(folder, parcels.ids, volume, world.grid, choices)
     kept = np.isin(parcels.ids, series.rois)
     if np.count_nonzero(kept) < 3:
-        raise InputError(
-            f"the time series name {np.count_nonzero(kept)} of the {len(kept):,} units of {choices.targets} "
-            f"({choices.hemisphere}); do their numbers belong to another volume of regions?"
-        )
+        raise InputError(_why_few(np.count_nonzero(kept), parcels.ids, series, choices))
     left_out = parcels.left_out | {
         parcels.names[i]: series.dropped.get(int(parcels.ids[i]), "has no time series") for i in np.flatnonzero(~kept)
     }
@@ -257,6 +255,18 @@ def read_voxel_system(folder: Path, choices: Choices, name: str, keep: Path) -> 
             packages=("pynrrd", "nibabel", *(("nilearn",) if choices.runs is not None else ())),
         ),
     )
+
+
+def _why_few(n_kept: int, ids: NDArray[np.int64], series: Series, choices: Choices) -> str:
+    units = f"of the {len(ids):,} units of {choices.targets} ({choices.hemisphere})"
+    dropped = {int(each): series.dropped[int(each)] for each in ids if int(each) in series.dropped}
+    if n_kept + len(dropped) < 3:
+        return (
+            f"the time series name {n_kept + len(dropped)} {units}, and at least 3 are needed; do their numbers "
+            "belong to another volume of regions?"
+        )
+    reasons = listed(f"{each}: {why}" for each, why in dropped.items())
+    return f"{n_kept} {units} have time series of use, and at least 3 are needed; {len(dropped):,} have none: {reasons}"
 
 
 def _notes(

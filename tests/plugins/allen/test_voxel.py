@@ -334,6 +334,23 @@ def test_options_that_cannot_be_met(folder, options, message):
     assert message in str(caught.value)
 
 
+def test_too_few_time_series_are_told_why(folder, tmp_path):
+    with np.load(folder / "series.npz") as content:
+        arrays = dict(content)
+    name = next(name for name, array in arrays.items() if array.ndim == 2)
+    path, first = tmp_path / "series.npz", arrays["rois"][0]
+    np.savez(path, **{**arrays, name: np.full_like(arrays[name], 4)})
+    with pytest.raises(InputError) as caught:
+        load_voxel(model=str(folder), n_rois=N_ROIS, series=str(path))
+    assert str(caught.value).startswith("0 of the ")
+    assert "have time series of use, and at least 3 are needed" in str(caught.value)
+    assert f"{first}: constant in run '{name}' (outside the field of view?)" in str(caught.value)
+    assert "another volume" not in str(caught.value)
+    np.savez(path, rois=arrays["rois"][:2], one=arrays[name][:, :2])
+    with pytest.raises(InputError, match=r"the time series name 2 of the .* do their numbers belong to another volume"):
+        load_voxel(model=str(folder), n_rois=N_ROIS, series=str(path))
+
+
 def test_structures_by_name_and_acronym(folder):
     structures = read_structures(folder / "tree.json")
     one = find_structures("targets", "Primary somatosensory area, nose", structures)
