@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -79,9 +80,17 @@ def _from_runs(ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGri
             smoothing_fwhm=choices.smoothing_fwhm,
             confounds=None if choices.confounds is None else own.found_paths("confounds", choices.confounds),
             columns=choices.columns.split(",") if isinstance(choices.columns, str) else choices.columns,
-            scrub=choices.scrub,
+            scrub=_scrub(choices, own),
         )
     return Series(np.asarray(found.rois), found.series, found.dropped, found.t_r)
+
+
+def _scrub(choices: Choices, own: ModuleType) -> Any:
+    """The name of a column, or a table for each run; told apart as for ``mouse-regional``."""
+    given = choices.scrub
+    if isinstance(given, str) and (choices.confounds is None or Path(given.partition(",")[0]).suffix):
+        return own.found_paths("scrub", given)
+    return given
 
 
 def read_series(path: Path, n_known: int, choices: Choices) -> Series:

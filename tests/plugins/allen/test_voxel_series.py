@@ -156,8 +156,9 @@ def test_units_are_matched_by_number(save):
     assert recurrent_activity(series, np.array([4, 9]), Choices(runs="a.nii", scrub="spikes")).sampling_interval is None
 
 
-def test_runs_go_through_the_reader_of_bold(tmp_path, monkeypatch, rng):
-    """What is handed over: the units' volume in the space of the CCF, and the options."""
+@pytest.fixture
+def seen(monkeypatch, rng):
+    """What is handed over to the reader of runs."""
     seen = {}
 
     def read_runs(paths, labels, **options):
@@ -172,6 +173,11 @@ def test_runs_go_through_the_reader_of_bold(tmp_path, monkeypatch, rng):
     own.found_paths = lambda option, given: [f"{option}:{given}"]
     monkeypatch.setitem(sys.modules, "fctoolbox_allen.bold", bold)
     monkeypatch.setitem(sys.modules, "fctoolbox_allen.own_runs", own)
+    return seen
+
+
+def test_runs_go_through_the_reader_of_bold(tmp_path, seen):
+    """What is handed over: the units' volume in the space of the CCF, and the options."""
     grid = LabelGrid(np.ones((2, 2, 4), dtype=np.int64))
     volume = np.array([0, 2, 5, 6, 2, 2, 9, 6, 5, 5, 5, 5, 0, 0, 2, 2]).reshape(2, 2, 4)
     choices = Choices(runs="a*.nii", confounds="c.tsv", columns="x,y", low=0, mask="m.nii")
@@ -187,3 +193,20 @@ def test_runs_go_through_the_reader_of_bold(tmp_path, monkeypatch, rng):
         0.1,
     )
     assert (series.rois.tolist(), series.dropped, series.t_r) == ([2, 5], {6: "outside"}, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({"scrub": "a.txt,b.txt"}, ["scrub:a.txt,b.txt"]),
+        ({"scrub": "spikes*"}, ["scrub:spikes*"]),
+        ({"scrub": "a.txt,b.txt", "confounds": "c.tsv"}, ["scrub:a.txt,b.txt"]),
+        ({"scrub": "spikes", "confounds": "c.tsv"}, "spikes"),
+        ({"scrub": ["a", "b"], "confounds": "c.tsv"}, ["a", "b"]),
+    ],
+)
+def test_scrub_is_a_column_or_files(tmp_path, seen, options, expected):
+    grid = LabelGrid(np.ones((1, 1, 4), dtype=np.int64))
+    read_activity(tmp_path, np.array([2, 5]), np.array([[[2, 5, 2, 5]]]), grid, Choices(runs="a.nii", **options))
+    assert seen["scrub"] == expected
