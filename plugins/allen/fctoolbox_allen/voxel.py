@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fctoolbox.data import DataFile, cache_folder, fetch, sha256_of
 from fctoolbox.errors import DataUnavailable, InputError, check_whole, listed
@@ -102,11 +103,13 @@ def load_voxel(
     series : str, optional
         Time series that are there already (.npz): ``rois`` (numbers in the volume of regions) and a
         (n_times, n_rois) array for each run; optionally ``t_r`` (s), and ``n_rois`` and ``seed`` of the regions, which
-        are then checked. When neither this nor `runs` is given: the model folder's series.npz.
+        are then checked; not for voxels or a `roi_volume`. When neither this nor `runs` is given: the model folder's
+        series.npz.
     runs : str or sequence of path, optional
         Your own rsfMRI in the space of the CCF: 4-D NIfTI files, names or patterns with commas between them.
     mask, t_r, confounds, columns, scrub, low, high, smoothing_fwhm
-        Belong to `runs`; as for ``mouse-regional``.
+        Belong to `runs`, without which they are refused (but for `t_r`, which series may have); as for
+        ``mouse-regional``.
     seed : int
         Of the regions.
 
@@ -221,10 +224,7 @@ def read_voxel_system(folder: Path, choices: Choices, name: str, keep: Path) -> 
     series = read_activity(folder, parcels.ids, volume, world.grid, choices)
     kept = np.isin(parcels.ids, series.rois)
     if np.count_nonzero(kept) < 3:
-        raise InputError(
-            f"the time series name {np.count_nonzero(kept)} of the {len(kept):,} units of {choices.targets} "
-            f"({choices.hemisphere}); do their numbers belong to another volume of regions?"
-        )
+        raise InputError(_why_few(np.count_nonzero(kept), parcels.ids, series, choices))
     left_out = parcels.left_out | {
         parcels.names[i]: series.dropped.get(int(parcels.ids[i]), "has no time series") for i in np.flatnonzero(~kept)
     }
@@ -255,6 +255,18 @@ def read_voxel_system(folder: Path, choices: Choices, name: str, keep: Path) -> 
             packages=("pynrrd", "nibabel", *(("nilearn",) if choices.runs is not None else ())),
         ),
     )
+
+
+def _why_few(n_kept: int, ids: NDArray[np.int64], series: Series, choices: Choices) -> str:
+    units = f"of the {len(ids):,} units of {choices.targets} ({choices.hemisphere})"
+    dropped = {int(each): series.dropped[int(each)] for each in ids if int(each) in series.dropped}
+    if n_kept + len(dropped) < 3:
+        return (
+            f"the time series name {n_kept + len(dropped)} {units}, and at least 3 are needed; do their numbers "
+            "belong to another volume of regions?"
+        )
+    reasons = listed(f"{each}: {why}" for each, why in dropped.items())
+    return f"{n_kept} {units} have time series of use, and at least 3 are needed; {len(dropped):,} have none: {reasons}"
 
 
 def _notes(

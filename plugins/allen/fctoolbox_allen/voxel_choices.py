@@ -1,16 +1,17 @@
 """The options of the sources at voxel scale."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fctoolbox.errors import InputError, check_whole, suggestion
+from fctoolbox.errors import InputError, check_whole, listed, suggestion
 from fctoolbox_allen.ccf import HEMISPHERES
 from fctoolbox_allen.rois import N_ROIS
 
 UNITS = ("rois", "voxels")
 RESOLUTIONS = (100, 200)
+_OF_RUNS = ("mask", "confounds", "columns", "scrub", "low", "high", "smoothing_fwhm")  # series have a t_r, too
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,20 @@ class Choices:
             raise InputError("roi_volume is for units=rois, not for units=voxels")
         if self.series is not None and self.runs is not None:
             raise InputError("give the activity as one of series (regions' time series) and runs (NIfTI)")
+        if self.runs is None and (given := self._given(_OF_RUNS)):
+            raise InputError(f"{listed(given)} belongs to runs of your own: name their files with runs")
         check_whole("n_rois", self.n_rois, 1)
         check_whole("seed", self.seed, 0)
         if not self.max_gb > 0:
             raise InputError(f"max_gb is {self.max_gb}; it must be a positive number of GB")
+
+    def _given(self, names: Sequence[str]) -> list[str]:
+        """Those of the options that were not left at their defaults."""
+        defaults = {each.name: each.default for each in fields(self)}
+        given = []
+        for name in names:
+            value, default = getattr(self, name), defaults[name]
+            # Only None is compared by identity: an option may be an array.
+            if value is not None if default is None else value != default:
+                given.append(name)
+        return given

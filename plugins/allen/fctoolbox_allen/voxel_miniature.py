@@ -269,7 +269,8 @@ def write_series(
         signal = rng.standard_normal((_N_TIMES, N_MODULES), dtype=np.float32)
         noise = rng.standard_normal((_N_TIMES, len(parcels.ids)), dtype=np.float32)
         runs[f"run-{run}"] = signal @ share.T + np.float32(1.5) * noise
-    made = {"n_rois": choices.n_rois, "seed": choices.seed} if choices.roi_volume is None else {}
+    drawn = choices.units == "rois" and choices.roi_volume is None
+    made = {"n_rois": choices.n_rois, "seed": choices.seed} if drawn else {}
     with written_whole(path) as temporary:
         np.savez(temporary, allow_pickle=False, rois=parcels.ids, t_r=_T_R, **made, **runs)
 

@@ -2,10 +2,11 @@
 
 import importlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fctoolbox_allen.voxel_choices import Choices
 
 SERIES = "series.npz"
 _NEARLY_ONE = 1 - 1e-7
+_PERHAPS_ONE = 1 - 1e-4  # what float32 may leave of a correlation of 1
 _SERIES_WORDS = ("rois", "n_rois", "seed", "t_r")
 _BLOCK_ROWS = 2048
 
@@ -78,9 +80,17 @@ def _from_runs(ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGri
             smoothing_fwhm=choices.smoothing_fwhm,
             confounds=None if choices.confounds is None else own.found_paths("confounds", choices.confounds),
             columns=choices.columns.split(",") if isinstance(choices.columns, str) else choices.columns,
-            scrub=choices.scrub,
+            scrub=_scrub(choices, own),
         )
     return Series(np.asarray(found.rois), found.series, found.dropped, found.t_r)
+
+
+def _scrub(choices: Choices, own: ModuleType) -> Any:
+    """The name of a column, or a table for each run; told apart as for ``mouse-regional``."""
+    given = choices.scrub
+    if isinstance(given, str) and (choices.confounds is None or Path(given.partition(",")[0]).suffix):
+        return own.found_paths("scrub", given)
+    return given
 
 
 def read_series(path: Path, n_known: int, choices: Choices) -> Series:
@@ -102,13 +112,7 @@ def read_series(path: Path, n_known: int, choices: Choices) -> Series:
     rois = arrays["rois"].astype(np.int64)
     if len(np.unique(rois)) < len(rois):
         raise InputError(f"{path.name}: 'rois' names a region twice")
-    if choices.units == "rois" and choices.roi_volume is None:
-        for option, value in (("n_rois", choices.n_rois), ("seed", choices.seed)):
-            if option in arrays and int(arrays[option]) != value:
-                raise InputError(
-                    f"{path.name} holds series of regions made with {option}={int(arrays[option])}, but {option} is "
-                    f"{value}: give {option}={int(arrays[option])}, or series of these regions"
-                )
+    _check_made_for(arrays, path.name, choices)
     if strange := [int(each) for each in rois if not 1 <= each <= n_known]:
         raise InputError(
             f"{path.name}: 'rois' names {listed(strange)}, but the volume of regions has 1 … {n_known:,}: the series "
@@ -123,8 +127,51 @@ def read_series(path: Path, n_known: int, choices: Choices) -> Series:
             roi: why for roi, why in _checked_run(run, rois, f"{path.name}, run '{name}'", name) if roi not in dropped
         }
     kept = ~np.isin(rois, list(dropped))
-    t_r = choices.t_r if choices.t_r is not None else float(arrays["t_r"]) if "t_r" in arrays else None
+    t_r = choices.t_r
+    if t_r is None and "t_r" in arrays:
+        t_r = _number(arrays, "t_r", path.name, "a positive number of seconds", lambda seconds: seconds > 0)
     return Series(rois[kept], {name: run[:, kept].astype(np.float32) for name, run in runs.items()}, dropped, t_r)
+
+
+def _number(
+    arrays: Mapping[str, NDArray[Any]], key: str, name: str, what: str, is_allowed: Callable[[float], bool]
+) -> float:
+    """One number of the file, which must be `what`."""
+    found = arrays[key]
+    if found.ndim or found.dtype.kind not in "fiu":
+        raise InputError(
+            f"{name}: '{key}' is an array of shape {found.shape} and type {found.dtype}; it must be {what}"
+        )
+    value = found.item()
+    if not (np.isfinite(value) and is_allowed(value)):
+        raise InputError(f"{name}: '{key}' is {value}; it must be {what}")
+    return value  # type: ignore[no-any-return]
+
+
+def _check_made_for(arrays: Mapping[str, NDArray[Any]], name: str, choices: Choices) -> None:
+    """Refuse series that were made for other regions than those chosen, as far as the file says."""
+    made: dict[str, int] = {}
+    for option, known, what in (
+        ("n_rois", lambda value: value >= 1 and value % 1 == 0, "a whole number from 1"),
+        ("seed", lambda value: value >= 0 and value % 1 == 0, "a whole number from 0"),
+    ):
+        if option in arrays:
+            made[option] = int(_number(arrays, option, name, what, known))
+    if made and (choices.units == "voxels" or choices.roi_volume is not None):
+        # The numbers of both begin at 1: read as the other's, they would name the wrong places and nobody would know.
+        regions = " and ".join(f"{option}={value}" for option, value in made.items())
+        needed = "voxels (units=voxels)" if choices.units == "voxels" else f"the regions of {choices.roi_volume}"
+        raise InputError(
+            f"{name} holds series of regions made with {regions}, but the units are {needed}: give series of these, "
+            f"in a file without {' and '.join(made)}, or take the regions of the file (units=rois, {regions}, no "
+            "roi_volume)"
+        )
+    for option, value in made.items():
+        if value != (chosen := getattr(choices, option)):
+            raise InputError(
+                f"{name} holds series of regions made with {option}={value}, but {option} is {chosen}: give "
+                f"{option}={value}, or series of these regions"
+            )
 
 
 def _checked_run(run: NDArray[Any], rois: NDArray[np.int64], where: str, name: str) -> Iterator[tuple[int, str]]:
@@ -147,10 +194,11 @@ def recurrent_activity(series: Series, ids: NDArray[np.int64], choices: Choices)
     """The runs one after the other, each a trial, in the order of `ids`, and the mean of their correlations."""
     order = np.argsort(series.rois)
     columns = order[np.searchsorted(series.rois[order], ids)]
-    runs = [np.asarray(run)[:, columns] for run in series.runs.values()]
+    named = {name: np.asarray(run)[:, columns] for name, run in series.runs.items()}
+    runs = list(named.values())
     return RecurrentActivity(
         timeseries=np.concatenate([_standardised(run) for run in runs]),
-        connectivity=mean_connectivity(runs),
+        connectivity=mean_connectivity(named, ids),
         sampling_interval=None if choices.scrub is not None else series.t_r,
         trials=np.repeat(np.arange(1, len(runs) + 1), [len(run) for run in runs]),
     )
@@ -162,30 +210,52 @@ def _standardised(run: Floats) -> Floats:
     return np.asarray(centred / centred.std(axis=0), dtype=np.float32)
 
 
-def mean_connectivity(runs: Sequence[Floats]) -> NDArray[np.float32]:
+def mean_connectivity(runs: Mapping[str, Floats], rois: NDArray[np.int64]) -> NDArray[np.float32]:
     """Pearson r of each run, averaged as Fisher z and brought back to r; one block of rows at a time.
 
     Parameters
     ----------
-    runs : sequence of (n_times, n_units) array
+    runs : mapping of str to (n_times, n_units) array
+    rois : (n_units,) integers
+        Numbers of the columns.
 
     Returns
     -------
     (n_units, n_units) float32 array
+
+    Raises
+    ------
+    InputError
+        If two columns of a run are the same, so that z is infinite.
     """
-    units = []
-    for run in runs:
+    units = {}
+    for name, run in runs.items():
         centred = run - run.mean(axis=0, dtype=np.float64)
-        units.append(np.ascontiguousarray((centred / np.linalg.norm(centred, axis=0)).T, dtype=np.float32))
-    n_units = len(units[0])
+        units[name] = np.ascontiguousarray((centred / np.linalg.norm(centred, axis=0)).T, dtype=np.float32)
+    n_units = len(rois)
     mean = np.empty((n_units, n_units), dtype=np.float32)
     for start in range(0, n_units, _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        if len(units) == 1:
-            mean[rows] = units[0][rows] @ units[0].T
-            continue
-        z = sum(np.arctanh(np.clip(each[rows] @ each.T, -_NEARLY_ONE, _NEARLY_ONE)) for each in units)
-        mean[rows] = np.tanh(np.asarray(z) / np.float32(len(units)))
+        z: Any = np.float32(0)
+        for name, each in units.items():
+            r = each[rows] @ each.T
+            _check_different(r, start, runs[name], rois, name)
+            if len(units) > 1:
+                z += np.arctanh(np.clip(r, -_NEARLY_ONE, _NEARLY_ONE))
+        mean[rows] = r if len(units) == 1 else np.tanh(z / np.float32(len(units)))
     np.clip(mean, -1, 1, out=mean)
     np.fill_diagonal(mean, 1)
     return mean
+
+
+def _check_different(r: NDArray[np.float32], start: int, run: Floats, rois: NDArray[np.int64], name: str) -> None:
+    """Refuse a run in which two regions have the same series; `r` are its rows from `start` on."""
+    # float32 finds who may be the same, float64 who is.
+    for row, j in np.argwhere(np.triu(np.abs(r) >= _PERHAPS_ONE, k=start + 1)):
+        i = start + row
+        exact = np.corrcoef(run[:, [i, j]].T.astype(np.float64))[0, 1]
+        if abs(exact) > _NEARLY_ONE:
+            raise InputError(
+                f"run '{name}': the regions {rois[i]} and {rois[j]} have the same time series (r = {exact:.0f}), so "
+                "that their Fisher z is infinite. Were they filled from one another, or do the confounds leave nothing?"
+            )

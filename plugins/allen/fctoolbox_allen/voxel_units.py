@@ -270,7 +270,7 @@ class Units:
         unit_of_voxel[tuple(self.voxels.T)] = self.unit_of_member
         return Geometry(
             positions=centres * (grid.spacing / 1000),
-            volume=LabelVolume(unit_of_voxel, grid.affine, ORIENTATION),
+            volume=LabelVolume(unit_of_voxel, grid.affine, ORIENTATION, space="Allen CCFv3"),
             axes=("AP (mm)", "DV (mm)", "ML (mm)"),
         )
 

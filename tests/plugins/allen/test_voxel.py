@@ -239,7 +239,10 @@ def test_voxels_of_the_real_cortex_are_refused_with_their_memory(published):
 def test_a_volume_of_regions_of_ones_own(folder, system, tmp_path, explicit):
     ours = tmp_path / "ours.nii.gz"
     load_voxel(model=str(folder), n_rois=N_ROIS, save_rois=str(ours))
-    again = load_voxel(model=str(folder), roi_volume=str(ours))
+    with np.load(folder / "series.npz") as content:
+        kept = {name: content[name] for name in content.files if name not in ("n_rois", "seed")}
+    np.savez(tmp_path / "ours.npz", **kept)
+    again = load_voxel(model=str(folder), roi_volume=str(ours), series=str(tmp_path / "ours.npz"))
     assert again.units == system.units
     np.testing.assert_array_equal(again.projection.weights.left, system.projection.weights.left)
     numbers = np.asarray(nibabel.load(ours).dataobj)
@@ -250,7 +253,7 @@ def test_a_volume_of_regions_of_ones_own(folder, system, tmp_path, explicit):
     # A region is a unit where at least half of it lies in the targets.
     labels = np.where(np.isin(numbers, np.unique(numbers)[:50]), 1, numbers).astype(np.int64)
     write_rois(tmp_path / "other.nii", labels, read_grid(folder / "annotation_100.nrrd"))
-    fewer = load_voxel(model=str(folder), roi_volume=str(tmp_path / "other.nii"))
+    fewer = load_voxel(model=str(folder), roi_volume=str(tmp_path / "other.nii"), series=str(tmp_path / "ours.npz"))
     assert 3 <= fewer.n_units <= again.n_units
 
 
@@ -316,6 +319,10 @@ def test_what_is_synthetic_says_so(system):
         ({"annotation": "nowhere.nrrd"}, "annotation is nowhere.nrrd, which is no file"),
         ({"roi_volume": "nowhere.nii"}, "roi_volume is nowhere.nii, which is no file"),
         ({"series": "a.npz", "runs": "b.nii"}, "give the activity as one of series"),
+        ({"confounds": "c.tsv", "low": 0.02, "t_r": 1.0}, "confounds, low belongs to runs of your own"),
+        ({"series": "a.npz", "scrub": ["a.txt"]}, "scrub belongs to runs of your own: name their files with runs"),
+        ({"mask": "m.nii"}, "mask belongs to runs"),
+        ({"columns": "x", "high": 0.2, "smoothing_fwhm": 0}, "columns, high, smoothing_fwhm belongs to runs"),
         ({"units": "voxels", "roi_volume": "a.nii"}, "roi_volume is for units=rois"),
         ({"hemi": "left"}, "source 'mouse-voxel' has no option 'hemi'"),
     ],
@@ -325,6 +332,23 @@ def test_options_that_cannot_be_met(folder, options, message):
     with pytest.raises(InputError) as caught:
         load_source(SOURCES["mouse-voxel"], **chosen)
     assert message in str(caught.value)
+
+
+def test_too_few_time_series_are_told_why(folder, tmp_path):
+    with np.load(folder / "series.npz") as content:
+        arrays = dict(content)
+    name = next(name for name, array in arrays.items() if array.ndim == 2)
+    path, first = tmp_path / "series.npz", arrays["rois"][0]
+    np.savez(path, **{**arrays, name: np.full_like(arrays[name], 4)})
+    with pytest.raises(InputError) as caught:
+        load_voxel(model=str(folder), n_rois=N_ROIS, series=str(path))
+    assert str(caught.value).startswith("0 of the ")
+    assert "have time series of use, and at least 3 are needed" in str(caught.value)
+    assert f"{first}: constant in run '{name}' (outside the field of view?)" in str(caught.value)
+    assert "another volume" not in str(caught.value)
+    np.savez(path, rois=arrays["rois"][:2], one=arrays[name][:, :2])
+    with pytest.raises(InputError, match=r"the time series name 2 of the .* do their numbers belong to another volume"):
+        load_voxel(model=str(folder), n_rois=N_ROIS, series=str(path))
 
 
 def test_structures_by_name_and_acronym(folder):

@@ -56,6 +56,16 @@ def test_constant_regions_are_dropped_and_named(save, rng):
         ({"rois": np.array([3, 10, 4, 0])}, "'rois' names 10, 0, but the volume of regions has 1 … 9"),
         ({"n_rois": 100}, "made with n_rois=100, but n_rois is 15314: give n_rois=100"),
         ({"seed": 4}, "made with seed=4, but seed is 0"),
+        ({"seed": np.array([0, 0])}, "series.npz: 'seed' is an array of shape (2,) and type int64; it must be a whole"),
+        ({"n_rois": np.array("many")}, "series.npz: 'n_rois' is an array of shape () and type <U4; it must be a whole"),
+        ({"n_rois": np.nan}, "series.npz: 'n_rois' is nan; it must be a whole number from 1"),
+        ({"n_rois": 0}, "series.npz: 'n_rois' is 0; it must be a whole number from 1"),
+        ({"seed": -1}, "series.npz: 'seed' is -1; it must be a whole number from 0"),
+        ({"seed": 0.5}, "series.npz: 'seed' is 0.5; it must be a whole number from 0"),
+        ({"t_r": np.array([1.0, 2.0])}, "series.npz: 't_r' is an array of shape (2,)"),
+        ({"t_r": "1 s"}, "series.npz: 't_r' is an array of shape () and type <U3; it must be a positive number"),
+        ({"t_r": np.inf}, "series.npz: 't_r' is inf; it must be a positive number of seconds"),
+        ({"t_r": 0.0}, "series.npz: 't_r' is 0.0; it must be a positive number of seconds"),
         ({"one": None, "two": None}, "has no run: a (n_times, 4) array"),
         (
             {"one": np.zeros((4, 50))},
@@ -70,6 +80,21 @@ def test_what_is_refused(save, changes, message):
     with pytest.raises(InputError) as caught:
         read_series(save(**changes), 9, Choices())
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("choices", "needed"),
+    [
+        (Choices(units="voxels"), r"voxels \(units=voxels\)"),
+        (Choices(roi_volume="a.nii"), r"the regions of a\.nii"),
+    ],
+)
+def test_series_of_drawn_regions_are_not_those_of_voxels_or_of_a_volume(save, choices, needed):
+    with pytest.raises(InputError, match=rf"series\.npz holds .* n_rois=15314 and seed=0, but the units are {needed}"):
+        read_series(save(n_rois=15314, seed=0), 9, choices)
+    with pytest.raises(InputError, match="made with seed=0, but"):
+        read_series(save(seed=0), 9, choices)
+    assert read_series(save(), 9, choices).rois.tolist() == ROIS.tolist()
 
 
 def test_no_file_no_archive_and_no_pickle(tmp_path, save):
@@ -90,24 +115,35 @@ def test_fc_is_the_mean_of_fisher_z(rng):
     runs = [rng.standard_normal((40, 6)) @ rng.standard_normal((6, 6)) for _ in range(3)]
     z = [np.arctanh(np.corrcoef(run.T) - np.eye(6)) for run in runs]
     expected = np.tanh(np.mean(z, axis=0)) + np.eye(6)
-    np.testing.assert_allclose(mean_connectivity(runs), expected, atol=1e-6)
-    np.testing.assert_allclose(mean_connectivity(runs[:1]), np.corrcoef(runs[0].T), atol=1e-6)
+    np.testing.assert_allclose(mean_connectivity(dict(enumerate(runs)), np.arange(6)), expected, atol=1e-6)
+    np.testing.assert_allclose(mean_connectivity({0: runs[0]}, np.arange(6)), np.corrcoef(runs[0].T), atol=1e-6)
 
 
 def test_a_run_of_another_gain_changes_nothing(rng):
     runs = [rng.standard_normal((40, 6)) for _ in range(2)]
     scaled = [runs[0], 1000 + 50 * runs[1]]
-    np.testing.assert_allclose(mean_connectivity(runs), mean_connectivity(scaled), atol=1e-5)
+    found, expected = (mean_connectivity(dict(enumerate(each)), np.arange(6)) for each in (scaled, runs))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     series = [Series(np.arange(6), dict(enumerate(each))) for each in (runs, scaled)]
     one, other = (recurrent_activity(each, np.arange(6), Choices()) for each in series)
     np.testing.assert_allclose(one.timeseries, other.timeseries, atol=1e-3)
 
 
-def test_equal_regions_do_not_make_infinity(rng):
-    run = rng.standard_normal((40, 3))
-    found = mean_connectivity([run[:, [0, 0, 1]], run[:, [0, 0, 2]]])
+@pytest.mark.parametrize("gain", [1, -3])
+@pytest.mark.parametrize("n_runs", [1, 2])
+def test_two_regions_with_the_same_series_are_refused(rng, monkeypatch, gain, n_runs):
+    monkeypatch.setattr("fctoolbox_allen.voxel_series._BLOCK_ROWS", 2)
+    runs = {name: rng.standard_normal((400, 5)).astype(np.float32) for name in ("one", "two")[:n_runs]}
+    last = list(runs)[-1]
+    runs[last][:, 4] = gain * runs[last][:, 2] + 3e-3 * runs[last][:, 0]
+    series = Series(np.arange(10, 15), runs)
+    found = recurrent_activity(series, np.arange(10, 15), Choices()).connectivity  # nearly the same will do
     assert np.isfinite(found).all()
-    assert found[0, 1] == pytest.approx(1, abs=1e-5)
+    runs[last][:, 4] = gain * runs[last][:, 2]
+    sign = "" if gain > 0 else "-"
+    message = rf"run '{last}': the regions 12 and 14 have the same time series \(r = {sign}1\)"
+    with pytest.raises(InputError, match=message):
+        recurrent_activity(series, np.arange(10, 15), Choices())
 
 
 def test_units_are_matched_by_number(save):
@@ -117,11 +153,12 @@ def test_units_are_matched_by_number(save):
     np.testing.assert_allclose(activity.timeseries[:50], (run - run.mean(axis=0)) / run.std(axis=0), atol=1e-5)
     assert activity.trials.tolist() == [1] * 50 + [2] * 60
     assert activity.sampling_interval == 1.0
-    assert recurrent_activity(series, np.array([4, 9]), Choices(scrub="spikes")).sampling_interval is None
+    assert recurrent_activity(series, np.array([4, 9]), Choices(runs="a.nii", scrub="spikes")).sampling_interval is None
 
 
-def test_runs_go_through_the_reader_of_bold(tmp_path, monkeypatch, rng):
-    """What is handed over: the units' volume in the space of the CCF, and the options."""
+@pytest.fixture
+def seen(monkeypatch, rng):
+    """What is handed over to the reader of runs."""
     seen = {}
 
     def read_runs(paths, labels, **options):
@@ -136,6 +173,11 @@ def test_runs_go_through_the_reader_of_bold(tmp_path, monkeypatch, rng):
     own.found_paths = lambda option, given: [f"{option}:{given}"]
     monkeypatch.setitem(sys.modules, "fctoolbox_allen.bold", bold)
     monkeypatch.setitem(sys.modules, "fctoolbox_allen.own_runs", own)
+    return seen
+
+
+def test_runs_go_through_the_reader_of_bold(tmp_path, seen):
+    """What is handed over: the units' volume in the space of the CCF, and the options."""
     grid = LabelGrid(np.ones((2, 2, 4), dtype=np.int64))
     volume = np.array([0, 2, 5, 6, 2, 2, 9, 6, 5, 5, 5, 5, 0, 0, 2, 2]).reshape(2, 2, 4)
     choices = Choices(runs="a*.nii", confounds="c.tsv", columns="x,y", low=0, mask="m.nii")
@@ -151,3 +193,20 @@ def test_runs_go_through_the_reader_of_bold(tmp_path, monkeypatch, rng):
         0.1,
     )
     assert (series.rois.tolist(), series.dropped, series.t_r) == ([2, 5], {6: "outside"}, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, None),
+        ({"scrub": "a.txt,b.txt"}, ["scrub:a.txt,b.txt"]),
+        ({"scrub": "spikes*"}, ["scrub:spikes*"]),
+        ({"scrub": "a.txt,b.txt", "confounds": "c.tsv"}, ["scrub:a.txt,b.txt"]),
+        ({"scrub": "spikes", "confounds": "c.tsv"}, "spikes"),
+        ({"scrub": ["a", "b"], "confounds": "c.tsv"}, ["a", "b"]),
+    ],
+)
+def test_scrub_is_a_column_or_files(tmp_path, seen, options, expected):
+    grid = LabelGrid(np.ones((1, 1, 4), dtype=np.int64))
+    read_activity(tmp_path, np.array([2, 5]), np.array([[[2, 5, 2, 5]]]), grid, Choices(runs="a.nii", **options))
+    assert seen["scrub"] == expected

@@ -124,6 +124,7 @@ def test_what_is_known_of_the_units(labels):
     dropped = volume == found.ids[1]
     assert (geometry.volume.unit_of_voxel[dropped] == -2).all()
     assert (geometry.volume.unit_of_voxel[labels == 0] == -1).all()
+    assert geometry.volume.space == "Allen CCFv3"
 
 
 def test_blocks_of_voxels_stay_in_their_division(labels):
