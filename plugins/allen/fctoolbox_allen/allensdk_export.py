@@ -177,7 +177,8 @@ def export(asked: argparse.Namespace) -> dict[str, Any]:
             "structures": acronyms,
             "resolution": asked.resolution,
             "server": asked.server or connectivity.api.api_url,
-            "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            # Python 3.10 has no datetime.UTC.
+            "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
             "versions": {
                 "python": platform.python_version(),
                 **{name: importlib.metadata.version(name) for name in ("allensdk", "numpy", "pandas")},

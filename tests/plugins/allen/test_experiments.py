@@ -1,3 +1,4 @@
+import ast
 import hashlib
 import json
 import subprocess
@@ -300,6 +301,17 @@ def test_an_export_is_made_only_where_it_lacks_something(folder, monkeypatch, co
     assert len(asked) == 1
     kept_export(copy, ["LGd", "STR"], resolution=100)
     assert asked[-1] == (copy, ("TH", "STR"), {"resolution": 25, "server": None})
+
+
+def test_the_script_uses_no_name_of_datetime_that_its_oldest_python_lacks():
+    script = experiments.SCRIPT.read_text(encoding="utf-8")
+    assert 'requires-python = ">=3.10,' in script
+    names = {
+        node.attr
+        for node in ast.walk(ast.parse(script))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "datetime"
+    }
+    assert names == {"datetime", "timezone"}  # UTC came with 3.11
 
 
 def test_without_uv_it_is_said_how_to_get_it(monkeypatch, tmp_path):
