@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Store:
     weights : (n_sources, n_experiments) float32
     nodes : (n_experiments, n_targets) float32
     sha256 : mapping of str to str
-        Of the files that they were read from.
+        Of the files that they were read from, and of the masks.
     """
 
     weights: NDArray[np.float32]
@@ -127,7 +127,10 @@ def open_store(model: ModelFiles, *, n_sources: int, n_targets: int, folder: Pat
         store = _opened(path)
     if store is None:
         raise InputError(f"{path} was written, but cannot be read; is the disk sound? Delete it and try again")
-    return store
+    # A store serves any masks with as many voxels, so it cannot say which ones are used now.
+    with blamed_on("a mask of the model cannot be read"):
+        masks = {file.name: sha256_of(file) for file in (model.source_mask, model.target_mask)}
+    return replace(store, sha256={**store.sha256, **masks})
 
 
 def _key(model: ModelFiles, n_sources: int, n_targets: int) -> str:
@@ -181,9 +184,7 @@ def _convert(model: ModelFiles, n_sources: int, n_targets: int, path: Path) -> N
     _in_parallel(part, todo)
     said = {
         **{name: list(task.shape) for name, task in tasks.items()},
-        "sha256": {
-            file.name: sha256_of(file) for file in (model.weights, model.nodes, model.source_mask, model.target_mask)
-        },
+        "sha256": {file.name: sha256_of(file) for file in (model.weights, model.nodes)},
     }
     with blamed_on(f"{path} cannot be written"):
         with written_whole(part / "store.json") as temporary:

@@ -1,5 +1,6 @@
 import errno
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -73,6 +74,18 @@ def test_the_factors_come_back(model, factors, tmp_path, reads):
         assert set(store.sha256) == set(NAMES)
     assert sorted(reads) == ["nodes.csv.gz", "weights.csv.gz"]  # once
     assert [name for name in kept(tmp_path) if "." in name] == ["nodes.npy", "store.json", "weights.npy"]
+
+
+def test_a_changed_mask_is_told_by_its_hash_and_converts_nothing(model, tmp_path, reads):
+    before = opened(model, tmp_path)
+    model.source_mask.write_text(json.dumps({"structure_ids": [1, 2], "hemisphere_id": 2}))
+    after = opened(model, tmp_path)
+    assert after.sha256 == {
+        **before.sha256,
+        model.source_mask.name: hashlib.sha256(model.source_mask.read_bytes()).hexdigest(),
+    }
+    assert after.sha256 != before.sha256
+    assert len(reads) == 2
 
 
 def test_a_changed_file_is_converted_anew(model, factors, tmp_path):
