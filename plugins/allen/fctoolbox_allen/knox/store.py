@@ -5,7 +5,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -128,9 +128,11 @@ def open_store(model: ModelFiles, *, n_sources: int, n_targets: int, folder: Pat
     if store is None:
         raise InputError(f"{path} was written, but cannot be read; is the disk sound? Delete it and try again")
     # A store serves any masks with as many voxels, so it cannot say which ones are used now.
-    with blamed_on("a mask of the model cannot be read"):
-        masks = {file.name: sha256_of(file) for file in (model.source_mask, model.target_mask)}
-    return replace(store, sha256={**store.sha256, **masks})
+    hashes = dict(store.sha256)
+    for file in (model.source_mask, model.target_mask):
+        with blamed_on(f"{file} cannot be read"):
+            hashes[file.name] = sha256_of(file)
+    return replace(store, sha256=hashes)
 
 
 def _key(model: ModelFiles, n_sources: int, n_targets: int) -> str:
@@ -177,8 +179,19 @@ def _convert(model: ModelFiles, n_sources: int, n_targets: int, path: Path) -> N
         ),
     }
     part = path.with_name(f"{path.name}.part")
+    try:
+        _convert_in(part, tasks, model, path)
+    finally:
+        with suppress(OSError):  # it stays where there is something to go on with
+            part.rmdir()
+
+
+def _convert_in(part: Path, tasks: dict[str, "_Task"], model: ModelFiles, path: Path) -> None:
+    """Convert into `part`, which becomes `path` when it is whole."""
     with blamed_on(f"{part} cannot be written"):
         part.mkdir(parents=True, exist_ok=True)
+        for abandoned in part.glob(".*"):  # by a process that was killed: they would fill the disk
+            abandoned.unlink(missing_ok=True)
         todo = {name: task for name, task in tasks.items() if not _is_done(part, name, task)}
         _check_space(part, sum(task.size for task in todo.values()))
     _in_parallel(part, todo)

@@ -131,6 +131,31 @@ def test_an_interrupted_conversion_goes_on_with_the_file_that_is_missing(model, 
     assert reads == ["weights.csv.gz", "nodes.csv.gz"]
 
 
+def test_what_a_killed_conversion_left_is_removed(model, factors, tmp_path, monkeypatch):
+    original = stores._convert_one
+
+    def killed(part, name, *arguments):
+        if name == "nodes":  # a process that is killed cleans nothing up
+            (part / ".nodes-57oif9ar.npy").write_bytes(b"half")
+            raise KeyboardInterrupt
+        original(part, name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores, "_convert_one", killed)
+        with pytest.raises(KeyboardInterrupt):
+            opened(model, tmp_path)
+    assert ".nodes-57oif9ar.npy" in kept(tmp_path)
+    np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
+    assert [name for name in kept(tmp_path) if "." in name] == ["nodes.npy", "store.json", "weights.npy"]
+
+
+def test_an_error_leaves_no_empty_folder(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    with pytest.raises(InputError, match="make room"):
+        opened(model, tmp_path)
+    assert kept(tmp_path) == []
+
+
 def one_after_the_other():
     from concurrent.futures import ThreadPoolExecutor
 
