@@ -268,12 +268,12 @@ def _convert_one(part: Path, name: str, task: _Task, line: int, stop: threading.
                 nonlocal room
                 room -= values.size
                 if room < 0:
-                    raise InputError(f"{task.file.name} has more than {n_rows:,} rows, but {task.compared_with}")
+                    raise InputError(f"{task.file} has more than {n_rows:,} rows, but {task.compared_with}")
                 stream.write(values.data)
 
             found = stream_rows(task.file, n_columns, write, progress=progress, stop=stop)
         if found != n_rows:
-            raise InputError(f"{task.file.name} has {found:,} rows, but {task.compared_with}")
+            raise InputError(f"{task.file} has {found:,} rows, but {task.compared_with}")
     with written_whole(part / f"{name}.done") as temporary:
         temporary.write_text(json.dumps(task.shape), encoding="utf-8")
 
