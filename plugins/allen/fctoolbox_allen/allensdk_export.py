@@ -10,12 +10,13 @@ AllenSDK needs numpy < 1.24 and pandas 1.5.3, so this is no module of fctoolbox:
 
 and leaves files that need neither AllenSDK nor pandas (see `fctoolbox_allen.experiments.read_export`). What was
 received stays in FOLDER/cache, so that no request is made twice, however often it is interrupted. The last line that
-it prints is JSON: {"done": …} or {"error": …}.
+it prints is JSON: {"done": …} or {"error": …, "again": whether another try may do, "unknown": [structures]}.
 """
 
 import argparse
 import contextlib
 import datetime
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -39,6 +40,23 @@ MEASURES = (
     "normalized_projection_volume",
     "sum_pixels",
 )
+OF_DISK = {
+    getattr(errno, name)
+    for name in (
+        "ENOSPC",
+        "EDQUOT",
+        "EFBIG",
+        "EROFS",
+        "EIO",
+        "EACCES",
+        "EPERM",
+        "ENOENT",
+        "EISDIR",
+        "ENOTDIR",
+        "EEXIST",
+    )
+    if hasattr(errno, name)
+}
 KEPT_OF_EXPERIMENT = (
     "id",
     "structure_id",
@@ -57,7 +75,14 @@ KEPT_OF_EXPERIMENT = (
 
 
 class Refused(Exception):
-    """What came from the server, or the disk, cannot be used."""
+    """What came from the server, or the disk, cannot be used.
+
+    `again` says whether another try may do, `unknown` which structures are the reason.
+    """
+
+    def __init__(self, text: str, *, again: bool = False, unknown: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.again, self.unknown = again, list(unknown)
 
 
 @contextlib.contextmanager
@@ -73,7 +98,7 @@ def asking_for(what: str, *paths: Path) -> Iterator[None]:
         raise
     except Exception as error:
         _remove(paths)
-        raise Refused(f"{what}: {_in_words(error)}") from error
+        raise Refused(f"{what}: {_in_words(error)}", again=not _is_of_disk(error)) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         done = export(asked)
     except Refused as error:
-        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
+        sys.stdout.write(json.dumps({"error": str(error), "again": error.again, "unknown": error.unknown}) + "\n")
         return 2
     sys.stdout.write(json.dumps({"done": done}) + "\n")
     return 0
@@ -129,7 +154,9 @@ def export(asked: argparse.Namespace) -> dict[str, Any]:
     known = tree.get_id_acronym_map()
     unknown = [acronym for acronym in acronyms if acronym not in known]
     if unknown or not acronyms:
-        raise Refused(f"the structure tree has no {', '.join(map(repr, unknown)) or 'structure without a name'}")
+        raise Refused(
+            f"the structure tree has no {', '.join(map(repr, unknown)) or 'structure without a name'}", unknown=unknown
+        )
 
     listing = _sound_json(cache / "connectivity" / "experiments.json", "data_set_id")
     with asking_for("the list of experiments", listing):
@@ -177,7 +204,8 @@ def export(asked: argparse.Namespace) -> dict[str, Any]:
             "structures": acronyms,
             "resolution": asked.resolution,
             "server": asked.server or connectivity.api.api_url,
-            "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            # Python 3.10 has no datetime.UTC.
+            "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017
             "versions": {
                 "python": platform.python_version(),
                 **{name: importlib.metadata.version(name) for name in ("allensdk", "numpy", "pandas")},
@@ -242,7 +270,7 @@ def _written(path: Path, write: Callable[[Path], object]) -> None:
 def _check_json(path: Path, key: str) -> None:
     """Refuse an answer that is no list of rows with that key (AllenSDK itself does not look)."""
     if not _is_rows(path, key):
-        raise Refused(f"{path.name}: the server answered something that is not the list that was asked for")
+        raise Refused(f"{path.name}: the server answered something that is not the list that was asked for", again=True)
 
 
 def _sound_json(path: Path, key: str) -> Path:
@@ -294,6 +322,11 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror
     return f"{kind}: {text}"
+
+
+def _is_of_disk(error: Exception) -> bool:
+    """Whether the system refused a file, which another try would not change."""
+    return isinstance(error, OSError) and error.errno in OF_DISK
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from fctoolbox_allen.ccf import Structure, ids_within, read_structures
 SCHEMA = 1
 SCRIPT = Path(__file__).with_name("allensdk_export.py")
 RECORD = "export.json"
+RESOLUTIONS = (10, 25, 50, 100)  # µm, of the annotation; the script offers the same
 # Of a set of structures: the sum, or the mean over their pixels (density and energy are per pixel).
 MEASURES = {
     "normalized_projection_volume": "sum",
@@ -144,9 +146,12 @@ def export_experiments(
 
     Raises
     ------
+    InputError
+        If `resolution` or `server` is none, or the structure tree lacks a structure.
     DataUnavailable
         If uv, its environment or the server cannot be had, or answer what cannot be used. Nothing half-written is left.
     """
+    _check_request(resolution, server)
     uv = find_uv()
     command = [
         uv,
@@ -159,7 +164,7 @@ def export_experiments(
         "--structures",
         ",".join(structures),
     ]
-    command += ["--resolution", str(resolution), "--timeout", str(timeout)]
+    command += ["--resolution", str(int(resolution)), "--timeout", str(timeout)]
     command += ["--server", server] if server else []
     done = subprocess.run(
         command,
@@ -173,10 +178,15 @@ def export_experiments(
         answer = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
         answer = {}
+    if unknown := answer.get("unknown"):
+        raise InputError(
+            f"structures is {listed(structures)}, but the structure tree has no {listed(unknown)}."
+            + suggestion(str(unknown[0]), _acronyms_received(folder))
+        )
     if "error" in answer:
         raise DataUnavailable(
             f"AllenSDK could not export {listed(structures)}: {answer['error']}. What had been received before is kept "
-            f"in {folder / 'cache'}; run again to go on"
+            f"in {folder / 'cache'}" + ("; run again to go on" if answer.get("again") else "")
         )
     if done.returncode or "done" not in answer:
         said = " ".join((done.stderr or "").split())[-400:]
@@ -186,6 +196,32 @@ def export_experiments(
             "machine and name its folder as export"
         )
     return folder
+
+
+def _check_request(resolution: object, server: object) -> None:
+    if resolution not in RESOLUTIONS:
+        raise InputError(f"resolution is {resolution!r}; it must be one of {', '.join(map(str, RESOLUTIONS))} (µm)")
+    if server is None:
+        return
+    try:
+        parts = urlsplit(server) if isinstance(server, str) else None
+        is_address = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts and parts.port  # raises where it is no number
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise InputError(
+            f"server is {server!r}; it must be an address that begins with http:// or https://, such as "
+            "http://api.brain-map.org. Leave it out for AllenSDK's own"
+        )
+
+
+def _acronyms_received(folder: Path) -> list[str]:
+    """Of the structure tree that a failed export has got already; none without it."""
+    try:
+        return list(read_structures(folder / "cache" / "connectivity" / "structures.json"))
+    except (OSError, InputError):
+        return []
 
 
 def find_uv() -> str:
@@ -224,7 +260,15 @@ def kept_export(
         Of an annotation that is not there yet.
     server : str, optional
         See `export_experiments`.
+
+    Raises
+    ------
+    InputError
+        If `resolution` or `server` is none, a structure is unknown, or a file of the export is not what it should be.
+    DataUnavailable
+        If the export cannot be made.
     """
+    _check_request(resolution, server)
     path = cache_folder() / "allen" / "export" if folder is None else Path(folder)
     if (path / RECORD).is_file():
         export = read_export(path)

@@ -10,7 +10,7 @@ from fctoolbox_allen.ccf import read_annotation, read_structures
 from fctoolbox_allen.experiments import SCRIPT, Choice, export_experiments, find_uv, injection_projection, read_export
 from fctoolbox_allen.experiments_miniature import columns_of
 
-from fctoolbox import DataUnavailable
+from fctoolbox import DataUnavailable, InputError
 from tests.plugins.allen.allen_server import World, serving
 
 pytestmark = pytest.mark.allensdk
@@ -169,5 +169,5 @@ def test_a_full_disk_leaves_nothing_half_written(server, tmp_path):
 
 
 def test_an_unknown_structure_is_named(server, tmp_path):
-    with pytest.raises(DataUnavailable, match="the structure tree has no 'THX'"):
+    with pytest.raises(InputError, match="structures is THX, but the structure tree has no THX"):
         export(server, tmp_path / "export", ["THX"])

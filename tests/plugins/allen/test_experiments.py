@@ -1,8 +1,12 @@
+import ast
+import errno
 import hashlib
 import json
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -302,6 +306,17 @@ def test_an_export_is_made_only_where_it_lacks_something(folder, monkeypatch, co
     assert asked[-1] == (copy, ("TH", "STR"), {"resolution": 25, "server": None})
 
 
+def test_the_script_uses_no_name_of_datetime_that_its_oldest_python_lacks():
+    script = experiments.SCRIPT.read_text(encoding="utf-8")
+    assert 'requires-python = ">=3.10,' in script
+    names = {
+        node.attr
+        for node in ast.walk(ast.parse(script))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "datetime"
+    }
+    assert names == {"datetime", "timezone"}  # UTC came with 3.11
+
+
 def test_without_uv_it_is_said_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "uv", None)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -325,3 +340,83 @@ def test_an_export_that_fails(out, code, message, monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(DataUnavailable, match=message):
         export_experiments(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 30}, r"resolution is 30; it must be one of 10, 25, 50, 100 \(µm\)"),
+        ({"resolution": "fine"}, "resolution is 'fine'"),
+        ({"resolution": True}, "resolution is True"),
+        ({"server": "api.brain-map.org"}, "server is 'api.brain-map.org'; it must be an address that begins with http"),
+        ({"server": "ftp://api.brain-map.org"}, "server is 'ftp:"),
+        ({"server": "http://"}, "server is 'http://'"),
+        ({"server": "http://[1"}, "server is"),
+        ({"server": "http://localhost:x"}, "server is"),
+        ({"server": ""}, "server is ''"),
+        ({"server": 5}, "server is 5"),
+    ],
+)
+def test_requests_that_are_none_start_nothing(options, message, monkeypatch, tmp_path, folder):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(experiments, "find_uv", lambda: "uv")
+    for call in (
+        lambda: kept_export(tmp_path, ["TH"], **options),
+        lambda: kept_export(folder, ["TH"], **options),
+        lambda: export_experiments(tmp_path, **options),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            call()
+        assert not isinstance(caught.value, DataUnavailable)
+
+
+def test_the_script_offers_the_same_resolutions():
+    script = runpy.run_path(str(experiments.SCRIPT))
+    for resolution in (*experiments.RESOLUTIONS, 30):
+        code = 0 if resolution in experiments.RESOLUTIONS else 2
+        with pytest.raises(SystemExit) as caught:
+            script["main"](["--out", "x", "--resolution", str(resolution), "--help"])
+        assert caught.value.code == code
+
+
+def test_going_on_is_offered_only_where_it_helps(monkeypatch, tmp_path, folder):
+    answer = {}
+
+    def run(command, **_):
+        return subprocess.CompletedProcess(command, 2, json.dumps(answer), "")
+
+    def said(structures=("TH",)):
+        with pytest.raises(InputError) as caught:
+            export_experiments(tmp_path, structures)
+        return caught.value
+
+    monkeypatch.setattr(experiments, "find_uv", lambda: "uv")
+    monkeypatch.setattr(subprocess, "run", run)
+    answer |= {"error": "the annotation: the answer was cut off", "again": True, "unknown": []}
+    assert str(said()).endswith("run again to go on")
+    answer |= {"error": "the annotation: No space left on device", "again": False}
+    assert "run again" not in str(said())
+    answer |= {"error": "the structure tree has no 'VISpp'", "unknown": ["VISpp"]}
+    error = said(["TH", "VISpp"])
+    assert str(error) == "structures is TH, VISpp, but the structure tree has no VISpp."
+    assert not isinstance(error, DataUnavailable)
+    cached = tmp_path / "cache" / "connectivity" / "structures.json"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes((folder / "structures.json").read_bytes())
+    assert str(said(["TH", "VISpp"])).endswith("the structure tree has no VISpp. Did you mean 'VISp'?")
+
+
+def test_the_script_tells_the_network_from_the_disk():
+    script = runpy.run_path(str(experiments.SCRIPT))
+    failures = {
+        OSError(errno.ENOSPC, "No space left on device"): False,
+        PermissionError(errno.EACCES, "Permission denied"): False,
+        URLError(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")): True,
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"): True,
+        TimeoutError(errno.ETIMEDOUT, "timed out"): True,
+        json.JSONDecodeError("Expecting value", "<html>", 0): True,
+    }
+    for failure, again in failures.items():
+        with pytest.raises(script["Refused"]) as caught, script["asking_for"]("the annotation"):
+            raise failure
+        assert caught.value.again is again

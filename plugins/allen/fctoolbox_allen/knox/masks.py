@@ -1,8 +1,9 @@
 """Which voxels the rows and columns of the model are."""
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,13 @@ class MaskParams:
     structure_ids : tuple of int
         Of the Allen structure tree; their parts belong to them.
     hemisphere_id : int
+    file : Path, optional
+        That says so, for messages.
     """
 
     structure_ids: tuple[int, ...]
     hemisphere_id: int
+    file: Path | None = field(default=None, compare=False)
 
 
 def read_mask(path: Path) -> MaskParams:
@@ -42,15 +46,18 @@ def read_mask(path: Path) -> MaskParams:
         text = path.read_bytes()
     try:
         content = json.loads(text)
-        mask = MaskParams(tuple(int(each) for each in content["structure_ids"]), int(content["hemisphere_id"]))
+        ids = content["structure_ids"]
+        if not isinstance(ids, list):  # the text "315" would be read as three ids
+            raise TypeError(f"structure_ids is {ids!r}, which is no list")
+        mask = MaskParams(tuple(int(each) for each in ids), int(content["hemisphere_id"]), path)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f'{path.name} is no mask of the model, such as {{"structure_ids": [315, 549], "hemisphere_id": 2}}: '
+            f'{path} is no mask of the model, such as {{"structure_ids": [315, 549], "hemisphere_id": 2}}: '
             f"{type(error).__name__} {error}"
         ) from error
     if mask.hemisphere_id not in SIDES or not mask.structure_ids:
         raise InputError(
-            f"{path.name} has hemisphere_id {mask.hemisphere_id} and {len(mask.structure_ids)} structure_ids; the "
+            f"{path} has hemisphere_id {mask.hemisphere_id} and {len(mask.structure_ids)} structure_ids; the "
             "first must be 1 (left), 2 (right) or 3 (both), and the second name structures"
         )
     return mask
@@ -75,6 +82,17 @@ def parts_of(ids: Collection[int], structures: Mapping[str, Structure]) -> dict[
     return found
 
 
+@contextmanager
+def _named(file: Path | None) -> Iterator[None]:
+    """Say in which file the mistake is."""
+    try:
+        yield
+    except InputError as error:
+        if file is None:
+            raise
+        raise InputError(f"{file}: {error}; the mask and the structure tree must be of one atlas") from error
+
+
 def voxels_of(grid: LabelGrid, structures: Mapping[str, Structure], mask: MaskParams) -> NDArray[np.int64]:
     """The voxels of a mask, in the order of the model's rows or columns.
 
@@ -89,8 +107,15 @@ def voxels_of(grid: LabelGrid, structures: Mapping[str, Structure], mask: MaskPa
     -------
     (n_voxels, 3) integers
         Indices along AP, DV and ML; ML changes fastest, then DV (C order).
+
+    Raises
+    ------
+    InputError
+        If the tree lacks a structure of the mask.
     """
-    inside = np.isin(grid.labels, list(parts_of(mask.structure_ids, structures)))
+    with _named(mask.file):
+        labels = list(parts_of(mask.structure_ids, structures))
+    inside = np.isin(grid.labels, labels)
     half = grid.labels.shape[2] // 2
     if SIDES[mask.hemisphere_id] == "left":
         inside[:, :, half:] = False

@@ -5,8 +5,8 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Store:
     weights : (n_sources, n_experiments) float32
     nodes : (n_experiments, n_targets) float32
     sha256 : mapping of str to str
-        Of the files that they were read from.
+        Of the files that they were read from, and of the masks.
     """
 
     weights: NDArray[np.float32]
@@ -127,7 +127,12 @@ def open_store(model: ModelFiles, *, n_sources: int, n_targets: int, folder: Pat
         store = _opened(path)
     if store is None:
         raise InputError(f"{path} was written, but cannot be read; is the disk sound? Delete it and try again")
-    return store
+    # A store serves any masks with as many voxels, so it cannot say which ones are used now.
+    hashes = dict(store.sha256)
+    for file in (model.source_mask, model.target_mask):
+        with blamed_on(f"{file} cannot be read"):
+            hashes[file.name] = sha256_of(file)
+    return replace(store, sha256=hashes)
 
 
 def _key(model: ModelFiles, n_sources: int, n_targets: int) -> str:
@@ -174,16 +179,25 @@ def _convert(model: ModelFiles, n_sources: int, n_targets: int, path: Path) -> N
         ),
     }
     part = path.with_name(f"{path.name}.part")
+    try:
+        _convert_in(part, tasks, model, path)
+    finally:
+        with suppress(OSError):  # it stays where there is something to go on with
+            part.rmdir()
+
+
+def _convert_in(part: Path, tasks: dict[str, "_Task"], model: ModelFiles, path: Path) -> None:
+    """Convert into `part`, which becomes `path` when it is whole."""
     with blamed_on(f"{part} cannot be written"):
         part.mkdir(parents=True, exist_ok=True)
+        for abandoned in part.glob(".*"):  # by a process that was killed: they would fill the disk
+            abandoned.unlink(missing_ok=True)
         todo = {name: task for name, task in tasks.items() if not _is_done(part, name, task)}
         _check_space(part, sum(task.size for task in todo.values()))
     _in_parallel(part, todo)
     said = {
         **{name: list(task.shape) for name, task in tasks.items()},
-        "sha256": {
-            file.name: sha256_of(file) for file in (model.weights, model.nodes, model.source_mask, model.target_mask)
-        },
+        "sha256": {file.name: sha256_of(file) for file in (model.weights, model.nodes)},
     }
     with blamed_on(f"{path} cannot be written"):
         with written_whole(part / "store.json") as temporary:
@@ -254,12 +268,12 @@ def _convert_one(part: Path, name: str, task: _Task, line: int, stop: threading.
                 nonlocal room
                 room -= values.size
                 if room < 0:
-                    raise InputError(f"{task.file.name} has more than {n_rows:,} rows, but {task.compared_with}")
+                    raise InputError(f"{task.file} has more than {n_rows:,} rows, but {task.compared_with}")
                 stream.write(values.data)
 
             found = stream_rows(task.file, n_columns, write, progress=progress, stop=stop)
         if found != n_rows:
-            raise InputError(f"{task.file.name} has {found:,} rows, but {task.compared_with}")
+            raise InputError(f"{task.file} has {found:,} rows, but {task.compared_with}")
     with written_whole(part / f"{name}.done") as temporary:
         temporary.write_text(json.dumps(task.shape), encoding="utf-8")
 

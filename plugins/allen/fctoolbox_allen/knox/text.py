@@ -42,8 +42,8 @@ def count_columns(path: Path) -> int:
             if newline >= 0:
                 return n_commas + 1
             if n_bytes > _MOST_IN_ROW:
-                raise InputError(f"{path.name} is no table of numbers: its first row does not end")
-    raise InputError(f"{path.name} is empty; rows of numbers with commas between them were expected")
+                raise InputError(f"{path} is no table of numbers: its first row does not end")
+    raise InputError(f"{path} is empty; rows of numbers with commas between them were expected")
 
 
 def stream_rows(
@@ -95,32 +95,45 @@ def stream_rows(
                 raise Stopped
             characters = np.frombuffer(text, dtype=np.uint8)
             n, column, outcome, place = _text.parse(characters, 0, end, values, column, n_columns, _text.POWERS)
-            write(values[:n])
-            n_values += n
-            if outcome != _text.GOOD:
-                raise InputError(_complaint(path.name, outcome, n_values, n_columns, bytes(text[place:end])))
+            try:
+                write(values[:n])
+                n_values += n
+                if outcome != _text.GOOD:
+                    raise InputError(_complaint(path, outcome, n_values, n_columns, bytes(text[place:end])))
+            except InputError:
+                # A damaged archive often gives odd text long before its checksum at the end tells.
+                _check_archive(path, stop)
+                raise
     if column:
-        raise InputError(_too_few(path.name, n_values, n_columns))
+        raise InputError(_too_few(path, n_values, n_columns))
     return n_values // n_columns
 
 
-def _complaint(name: str, outcome: int, n_values: int, n_columns: int, rest: bytes) -> str:
+def _check_archive(path: Path, stop: threading.Event) -> None:
+    """Refuse a gzipped file that is not what its checksum says; a plain one has none."""
+    with _opened(path) as (stream, raw):
+        while stream is not raw and stream.read(_BLOCK):
+            if stop.is_set():
+                raise Stopped
+
+
+def _complaint(path: Path, outcome: int, n_values: int, n_columns: int, rest: bytes) -> str:
     from fctoolbox_allen.knox import _text
 
     row, column = n_values // n_columns + 1, n_values % n_columns + 1
     found = rest.split(b",")[0].split(b"\n")[0].strip().decode("utf-8", "replace")
     shown = found if len(found) <= _SHOWN else f"{found[:_SHOWN]}…"
     if outcome == _text.TOO_FEW:
-        return _too_few(name, n_values + 1, n_columns)
+        return _too_few(path, n_values + 1, n_columns)
     if outcome == _text.TOO_MANY:
-        return f"{name}: row {row:,} has more than the {n_columns:,} values that were expected"
+        return f"{path}: row {row:,} has more than the {n_columns:,} values that were expected"
     what = "too large for a 32-bit number" if outcome == _text.NOT_FINITE else "no finite number"
-    return f"{name}: row {row:,}, column {column:,} holds {shown!r}, which is {what}"
+    return f"{path}: row {row:,}, column {column:,} holds {shown!r}, which is {what}"
 
 
-def _too_few(name: str, n_values: int, n_columns: int) -> str:
+def _too_few(path: Path, n_values: int, n_columns: int) -> str:
     row, column = n_values // n_columns + 1, n_values % n_columns
-    return f"{name}: row {row:,} has {column:,} values instead of {n_columns:,}"
+    return f"{path}: row {row:,} has {column:,} values instead of {n_columns:,}"
 
 
 def _blocks(
@@ -167,7 +180,7 @@ def _read(
                 end = max(block.rfind(b",", 0, filled), block.rfind(b"\n", 0, filled)) + 1
                 rest = bytes(block[end:filled])
                 if not end and not at_end:
-                    raise InputError(f"{path.name} is no table of numbers with commas between them")
+                    raise InputError(f"{path} is no table of numbers with commas between them")
                 if end:
                     full.put((block, end))
                 if at_end:
@@ -203,7 +216,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
                 yield raw, raw
         except damaged as error:
             raise InputError(
-                f"{path.name} is damaged or was not downloaded to its end ({path.stat().st_size:,} bytes; "
+                f"{path} is damaged or was not downloaded to its end ({path.stat().st_size:,} bytes; "
                 f"{' '.join(str(error).split())}): fetch it again"
             ) from error
 

@@ -67,12 +67,23 @@ def test_the_published_form(tmp_path):
         ('{"structure_ids": [1], "hemisphere_id": 4}', "hemisphere_id 4"),
         ('{"structure_ids": [], "hemisphere_id": 2}', "0 structure_ids"),
         ("[1, 2]", "TypeError"),
+        ('{"structure_ids": "315", "hemisphere_id": 2}', "structure_ids is '315', which is no list"),
+        ('{"structure_ids": 315, "hemisphere_id": 2}', "structure_ids is 315, which is no list"),
     ],
 )
 def test_what_is_no_mask(tmp_path, content, message):
     (tmp_path / "mask.json").write_text(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read_mask(tmp_path / "mask.json")
+    assert str(tmp_path / "mask.json") in str(caught.value)
+
+
+def test_an_unknown_structure_is_blamed_on_the_file(tmp_path):
+    path = tmp_path / "mask.json"
+    path.write_text('{"structure_ids": [10, 77], "hemisphere_id": 2}')
+    with pytest.raises(InputError) as caught:
+        voxels_of(LabelGrid(np.zeros((2, 2, 2), dtype=np.int64)), TREE, read_mask(path))
+    assert f"{path}: the structure tree has no structure with the id 77" in str(caught.value)
 
 
 @pytest.mark.mirror

@@ -1,5 +1,6 @@
 import errno
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -75,6 +76,18 @@ def test_the_factors_come_back(model, factors, tmp_path, reads):
     assert [name for name in kept(tmp_path) if "." in name] == ["nodes.npy", "store.json", "weights.npy"]
 
 
+def test_a_changed_mask_is_told_by_its_hash_and_converts_nothing(model, tmp_path, reads):
+    before = opened(model, tmp_path)
+    model.source_mask.write_text(json.dumps({"structure_ids": [1, 2], "hemisphere_id": 2}))
+    after = opened(model, tmp_path)
+    assert after.sha256 == {
+        **before.sha256,
+        model.source_mask.name: hashlib.sha256(model.source_mask.read_bytes()).hexdigest(),
+    }
+    assert after.sha256 != before.sha256
+    assert len(reads) == 2
+
+
 def test_a_changed_file_is_converted_anew(model, factors, tmp_path):
     opened(model, tmp_path)
     save(model.weights, 2 * factors[0])
@@ -116,6 +129,31 @@ def test_an_interrupted_conversion_goes_on_with_the_file_that_is_missing(model, 
     assert not any(name == "store.json" for name in kept(tmp_path))
     np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
     assert reads == ["weights.csv.gz", "nodes.csv.gz"]
+
+
+def test_what_a_killed_conversion_left_is_removed(model, factors, tmp_path, monkeypatch):
+    original = stores._convert_one
+
+    def killed(part, name, *arguments):
+        if name == "nodes":  # a process that is killed cleans nothing up
+            (part / ".nodes-57oif9ar.npy").write_bytes(b"half")
+            raise KeyboardInterrupt
+        original(part, name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores, "_convert_one", killed)
+        with pytest.raises(KeyboardInterrupt):
+            opened(model, tmp_path)
+    assert ".nodes-57oif9ar.npy" in kept(tmp_path)
+    np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
+    assert [name for name in kept(tmp_path) if "." in name] == ["nodes.npy", "store.json", "weights.npy"]
+
+
+def test_an_error_leaves_no_empty_folder(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    with pytest.raises(InputError, match="make room"):
+        opened(model, tmp_path)
+    assert kept(tmp_path) == []
 
 
 def one_after_the_other():

@@ -173,8 +173,25 @@ def test_damage_in_the_middle(tmp_path, rng, inflater):
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
     path.write_bytes(content)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"is damaged .* fetch it again") as caught:
         read(path, 20)
+    assert str(path) in str(caught.value)
+
+
+def test_a_bad_row_of_a_damaged_archive_is_blamed_on_the_damage(tmp_path, inflater):
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(USUAL * 20_000, compresslevel=0))  # stored: its text can be altered
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"2.000", b"2.0x0", 1))
+    with pytest.raises(InputError, match=r"is damaged .* fetch it again"):
+        read(path, 3)
+    path.write_bytes(content.replace(b"00\n", b"00,", 1))  # a row too long
+    with pytest.raises(InputError, match=r"is damaged .* fetch it again"):
+        read(path, 3)
+    path.write_bytes(gzip.compress((USUAL * 20_000).replace(b"2.000", b"2.0x0", 1)))  # sound, but the row is bad
+    with pytest.raises(InputError, match="row 1, column 2 holds") as caught:
+        read(path, 3)
+    assert str(path) in str(caught.value)
 
 
 def test_no_file_an_empty_one_and_one_without_commas(tmp_path, monkeypatch):
