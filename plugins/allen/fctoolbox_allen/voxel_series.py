@@ -69,9 +69,10 @@ def _from_runs(ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGri
         half = np.arange(volume.shape[2]) < grid.half
         units = np.where(half if choices.hemisphere == "left" else ~half, units, 0)
     with TemporaryDirectory() as temporary:
-        labels = write_rois(Path(temporary) / "units.nii.gz", units, grid)
+        paths = own.found_paths("runs", choices.runs)
+        labels = _stored_like(write_rois(Path(temporary) / "regions.nii.gz", units, grid), Path(paths[0]))
         found = bold.read_runs(
-            own.found_paths("runs", choices.runs),
+            paths,
             labels,
             mask=choices.mask,
             t_r=choices.t_r,
@@ -83,6 +84,22 @@ def _from_runs(ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGri
             scrub=_scrub(choices, own),
         )
     return Series(np.asarray(found.rois), found.series, found.dropped, found.t_r)
+
+
+def _stored_like(labels: Path, run: Path) -> Path:
+    """The regions along the axes that the run is stored along (RAS, say): where each of them lies stays the same."""
+    import nibabel
+    from nibabel.orientations import io_orientation, ornt_transform
+
+    try:
+        wanted = io_orientation(nibabel.load(run).affine)
+    except (OSError, nibabel.filebasedimages.ImageFileError):
+        return labels  # whoever reads the runs says what is wrong with this one
+    image = nibabel.load(labels)
+    change = ornt_transform(io_orientation(image.affine), wanted)
+    if not np.array_equal(change, [[0, 1], [1, 1], [2, 1]]):
+        nibabel.Nifti1Image.from_bytes(image.as_reoriented(change).to_bytes()).to_filename(labels)
+    return labels
 
 
 def _scrub(choices: Choices, own: ModuleType) -> Any:

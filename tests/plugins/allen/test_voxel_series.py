@@ -5,7 +5,9 @@ import nibabel
 import numpy as np
 import pytest
 from fctoolbox_allen.grid import LabelGrid
+from fctoolbox_allen.voxel import load_voxel
 from fctoolbox_allen.voxel_choices import Choices
+from fctoolbox_allen.voxel_miniature import write_model
 from fctoolbox_allen.voxel_series import (
     Series,
     mean_connectivity,
@@ -210,3 +212,28 @@ def test_scrub_is_a_column_or_files(tmp_path, seen, options, expected):
     grid = LabelGrid(np.ones((1, 1, 4), dtype=np.int64))
     read_activity(tmp_path, np.array([2, 5]), np.array([[[2, 5, 2, 5]]]), grid, Choices(runs="a.nii", **options))
     assert seen["scrub"] == expected
+
+
+def test_runs_may_be_stored_along_any_axes(tmp_path, monkeypatch):
+    pytest.importorskip("nilearn")
+    monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path / "cache"))
+    model, regions = str(tmp_path / "model"), tmp_path / "rois.nii.gz"
+    write_model(tmp_path / "model", choices=Choices(n_rois=1000), rng=0)
+    load_voxel(model=model, n_rois=1000, save_rois=str(regions))
+    image = nibabel.load(regions)
+    number = np.asarray(image.dataobj).astype(int)
+    signal = np.cumsum(np.random.default_rng(0).standard_normal((number.max() + 1, 60)), axis=1)
+    run = nibabel.Nifti1Image((100 + signal[number]).astype(np.float32), image.affine)
+    run.header.set_zooms((*image.header.get_zooms()[:3], 1.0))
+    run.header.set_xyzt_units("mm", "sec")
+    stored = {"as-regions": run, "canonical": nibabel.as_closest_canonical(run)}
+    found = {}
+    for name, each in stored.items():
+        each.to_filename(tmp_path / f"{name}.nii.gz")
+        path = str(tmp_path / f"{name}.nii.gz")
+        found[name] = load_voxel(model=model, n_rois=1000, runs=path, smoothing_fwhm=0)
+    one, other = found.values()
+    assert nibabel.aff2axcodes(stored["canonical"].affine) == ("R", "A", "S") != nibabel.aff2axcodes(run.affine)
+    assert one.units == other.units
+    np.testing.assert_allclose(one.activity.connectivity, other.activity.connectivity, atol=1e-5)
+    assert np.abs(one.activity.connectivity[np.triu_indices(one.n_units, 1)]).std() > 0.1
