@@ -333,18 +333,43 @@ def _reasons(left_out: Mapping[str, str]) -> str:
 def _notes(
     own: OwnRuns, bold: BoldRuns, paths: Sequence[Path], labels: str, left_out: Mapping[str, str]
 ) -> dict[str, str]:
-    lengths = [
+    given = [own.labels, own.label_names, own.mask]
+    files = [*paths, *(Path(str(each)) for each in given if each is not None)]
+    return {
+        "Scans": f"{len(bold.series)} runs of your own, a volume every {bold.t_r:g} s ({listed(volumes_note(bold))}); "
+        "mean of their Fisher z, as r",
+        "Cleaning": cleaning_note(own.low, own.high, own.smoothing_fwhm, own.confounds, own.scrub),
+        "Labels": f"{labels}; left out: {_reasons(left_out) or 'none'}",
+        "Own files": files_note([*files, *beside_runs(own.confounds, own.scrub)]),
+    }
+
+
+def volumes_note(bold: BoldRuns) -> list[str]:
+    """How many volumes of each run were used, and how many were scrubbed."""
+    return [
         f"{name}: {len(series)} volumes" + (f" ({bold.scrubbed[name]} scrubbed)" if bold.scrubbed[name] else "")
         for name, series in bold.series.items()
     ]
-    band = f"{own.low or 0:g} Hz to {f'{own.high:g} Hz' if own.high else 'any'}"
-    files = [*paths, Path(str(own.labels))]
-    return {
-        "Scans": f"{len(lengths)} runs of your own, a volume every {bold.t_r:g} s ({listed(lengths)}); "
-        "mean of their Fisher z, as r",
-        "Cleaning": f"smoothing {own.smoothing_fwhm:g} mm FWHM, detrended, {band}"
-        + (", confounds regressed out" if own.confounds is not None else "")
-        + (", volumes scrubbed" if own.scrub is not None else ""),
-        "Labels": f"{labels}; left out: {_reasons(left_out) or 'none'}",
-        "Own files": listed((f"{path.name} (SHA-256 {sha256_of(path)[:12]}…)" for path in files), most=len(files)),
-    }
+
+
+def cleaning_note(low: float | None, high: float | None, smoothing_fwhm: float, confounds: Any, scrub: Any) -> str:
+    """What was done to the runs."""
+    band = f"{low or 0:g} Hz to {f'{high:g} Hz' if high else 'any'}"
+    return (
+        f"smoothing {smoothing_fwhm:g} mm FWHM, detrended, {band}"
+        + (", confounds regressed out" if confounds is not None else "")
+        + (", volumes scrubbed" if scrub is not None else "")
+    )
+
+
+def beside_runs(confounds: Any, scrub: Any) -> list[Path]:
+    """Files of confounds, and of frames to scrub where `scrub` names files and no column."""
+    files = [] if confounds is None else found_paths("confounds", confounds)
+    if isinstance(scrub, str) and (confounds is None or Path(scrub.partition(",")[0]).suffix):
+        files += found_paths("scrub", scrub)
+    return files
+
+
+def files_note(files: Sequence[Path]) -> str:
+    """Each file with the beginning of its hash."""
+    return listed((f"{path.name} (SHA-256 {sha256_of(path)[:12]}…)" for path in files), most=len(files))

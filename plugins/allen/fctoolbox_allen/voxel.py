@@ -297,6 +297,7 @@ def _notes(
         "Mirroring": mirrored,
         "Regions": units,
         "Scans": f"{len(lengths)} (volumes: {listed(lengths)}); mean of their Fisher z, as r",
+        **series.notes,
     }
 
 

@@ -38,12 +38,15 @@ class Series:
         Regions that have none, and why.
     t_r : float, optional
         Seconds.
+    notes : mapping of str to str
+        What was done to them, and their files.
     """
 
     rois: NDArray[np.int64]
     runs: Mapping[str, Floats]
     dropped: Mapping[int, str] = field(default_factory=dict)
     t_r: float | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_activity(
@@ -83,7 +86,16 @@ def _from_runs(ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGri
             columns=choices.columns.split(",") if isinstance(choices.columns, str) else choices.columns,
             scrub=_scrub(choices, own),
         )
-    return Series(np.asarray(found.rois), found.series, found.dropped, found.t_r)
+    mask = [] if choices.mask is None else [Path(choices.mask)]
+    files = [*map(Path, paths), *mask, *own.beside_runs(choices.confounds, choices.scrub)]
+    notes = {
+        "Runs": listed(own.volumes_note(found)),
+        "Cleaning": own.cleaning_note(
+            choices.low, choices.high, choices.smoothing_fwhm, choices.confounds, choices.scrub
+        ),
+        "Own files": own.files_note(files),
+    }
+    return Series(np.asarray(found.rois), found.series, found.dropped, found.t_r, notes)
 
 
 def _stored_like(labels: Path, run: Path) -> Path:

@@ -1,9 +1,11 @@
 import sys
 import types
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+from fctoolbox_allen import own_runs
 from fctoolbox_allen.grid import LabelGrid
 from fctoolbox_allen.voxel import load_voxel
 from fctoolbox_allen.voxel_choices import Choices
@@ -17,6 +19,7 @@ from fctoolbox_allen.voxel_series import (
 )
 
 from fctoolbox import InputError
+from fctoolbox.data import sha256_of
 
 ROIS = np.array([3, 9, 4, 7])
 
@@ -167,12 +170,19 @@ def seen(monkeypatch, rng):
         image = nibabel.load(labels)
         seen.update(options, paths=paths, labels=np.asarray(image.dataobj), affine=image.affine)
         return types.SimpleNamespace(
-            rois=np.array([2, 5]), series={"a": rng.standard_normal((9, 2))}, dropped={6: "outside"}, t_r=0.5
+            rois=np.array([2, 5]),
+            series={"a": rng.standard_normal((9, 2))},
+            dropped={6: "outside"},
+            t_r=0.5,
+            scrubbed={"a": 2},
         )
 
     bold, own = types.ModuleType("fctoolbox_allen.bold"), types.ModuleType("fctoolbox_allen.own_runs")
     bold.read_runs = read_runs
     own.found_paths = lambda option, given: [f"{option}:{given}"]
+    own.volumes_note, own.cleaning_note = own_runs.volumes_note, own_runs.cleaning_note
+    own.beside_runs = lambda confounds, scrub: [Path(each) for each in (confounds, scrub) if isinstance(each, str)]
+    own.files_note = lambda files: ", ".join(path.name for path in files)
     monkeypatch.setitem(sys.modules, "fctoolbox_allen.bold", bold)
     monkeypatch.setitem(sys.modules, "fctoolbox_allen.own_runs", own)
     return seen
@@ -195,6 +205,11 @@ def test_runs_go_through_the_reader_of_bold(tmp_path, seen):
         0.1,
     )
     assert (series.rois.tolist(), series.dropped, series.t_r) == ([2, 5], {6: "outside"}, 0.5)
+    assert series.notes == {
+        "Runs": "a: 9 volumes (2 scrubbed)",
+        "Cleaning": "smoothing 0.5 mm FWHM, detrended, 0 Hz to 0.1 Hz, confounds regressed out",
+        "Own files": "runs:a*.nii, m.nii, c.tsv",
+    }
 
 
 @pytest.mark.parametrize(
@@ -235,5 +250,6 @@ def test_runs_may_be_stored_along_any_axes(tmp_path, monkeypatch):
     one, other = found.values()
     assert nibabel.aff2axcodes(stored["canonical"].affine) == ("R", "A", "S") != nibabel.aff2axcodes(run.affine)
     assert one.units == other.units
+    assert sha256_of(tmp_path / "canonical.nii.gz")[:12] in other.provenance.notes["Own files"]
     np.testing.assert_allclose(one.activity.connectivity, other.activity.connectivity, atol=1e-5)
     assert np.abs(one.activity.connectivity[np.triu_indices(one.n_units, 1)]).std() > 0.1
