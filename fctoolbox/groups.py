@@ -16,7 +16,17 @@ from fctoolbox.communities import Communities, detect_communities
 from fctoolbox.errors import InputError, check_whole, listed, suggestion
 from fctoolbox.nulls.edges import EdgeStatistics
 from fctoolbox.nulls.significance import NullTest, significance
-from fctoolbox.origin import MIN_UNITS, Dropped, correlations, fc_scale, seeded, software, usable
+from fctoolbox.origin import (
+    MIN_UNITS,
+    Dropped,
+    call_of,
+    correlations,
+    fc_scale,
+    provenance_in_json,
+    seeded,
+    system_in_json,
+    usable,
+)
 from fctoolbox.quality import OBJECTIVE, modularity
 from fctoolbox.resampling import draws_of_units, interval, redrawn
 from fctoolbox.similarity import connectivity_of, cosine_similarity, units_without_input
@@ -210,18 +220,10 @@ class GroupComparison:
 
     def to_dict(self, *, command: str = "") -> dict[str, Any]:
         """The comparison as in groups.json (schema 1)."""
-        provenance, analysed = self.system.provenance, self.system.units
+        analysed = self.system.units
         return {
             "schema": SCHEMA,
-            "system": {
-                "name": self.system.name,
-                "n_units": self.system.n_units,
-                "n_inputs": self.system.projection.n_inputs,
-                "species": provenance.species,
-                "citation": provenance.citation,
-                "license": provenance.license,
-                "dropped": [{"unit": each.unit, "reason": each.reason} for each in self.dropped],
-            },
+            "system": system_in_json(self.system, self.dropped),
             "policies": dict(self.policies),
             "groups": [
                 {
@@ -254,13 +256,9 @@ class GroupComparison:
                     for each in self.tests
                 ],
             },
-            "provenance": {
-                "versions": software(self.system),
-                "files": [{"name": file.name, "sha256": file.sha256} for file in provenance.files],
-                "rng": self.rng,
-                "command": command or self.call,
-                "seconds": round(self.seconds, 3),
-            },
+            "provenance": provenance_in_json(
+                self.system, rng=self.rng, command=command or self.call, seconds=self.seconds
+            ),
         }
 
     def sentence(self) -> str:
@@ -513,8 +511,6 @@ def compare_groups(
         "constant_units": constant_units,
         "rng": int(seed) if seed.isdigit() else None,
     }
-    source, options = analysed.provenance.source, analysed.provenance.options
-    loaded = f'fct.load("{source}"{"".join(f", {key}={value!r}" for key, value in options.items())})'
     return GroupComparison(
         system=analysed,
         groups=tuple(groups),
@@ -540,9 +536,7 @@ def compare_groups(
             "n_permutations": n_permutations,
         },
         rng=seed,
-        call=f"fct.compare_groups({loaded if source else 'system'}"
-        + "".join(f", {name}={value!r}" for name, value in settings.items())
-        + ")",
+        call=call_of("compare_groups", analysed, settings),
         seconds=time.perf_counter() - started,
     )
 

@@ -109,18 +109,9 @@ class OriginReport:
 
     def to_dict(self, *, command: str = "") -> dict[str, Any]:
         """The report as in report.json (schema 1)."""
-        provenance = self.system.provenance
         return {
             "schema": SCHEMA,
-            "system": {
-                "name": self.system.name,
-                "n_units": self.system.n_units,
-                "n_inputs": self.system.projection.n_inputs,
-                "species": provenance.species,
-                "citation": provenance.citation,
-                "license": provenance.license,
-                "dropped": [{"unit": each.unit, "reason": each.reason} for each in self.dropped],
-            },
+            "system": system_in_json(self.system, self.dropped),
             "policies": dict(self.policies),
             "relationship": {
                 "pearson_r": self.relationship.pearson_r,
@@ -141,13 +132,9 @@ class OriginReport:
                 "q_best": self.induced.q_best,
                 "nulls": [null.to_dict() for null in self.induced.nulls],
             },
-            "provenance": {
-                "versions": versions(self),
-                "files": [{"name": file.name, "sha256": file.sha256} for file in provenance.files],
-                "rng": self.rng,
-                "command": command or self.call,
-                "seconds": round(self.seconds, 3),
-            },
+            "provenance": provenance_in_json(
+                self.system, rng=self.rng, command=command or self.call, seconds=self.seconds
+            ),
         }
 
     def sentence(self) -> str:
@@ -365,7 +352,8 @@ def analyse_origin(
             "null": chosen(null, models, analysed.n_units),
         },
         rng=seed,
-        call=_call(
+        call=call_of(
+            "analyse_origin",
             analysed,
             {
                 "null": models,
@@ -380,9 +368,29 @@ def analyse_origin(
     )
 
 
-def versions(report: OriginReport) -> dict[str, str]:
-    """Versions of Python, fctoolbox, and the distributions that took part in this report."""
-    return software(report.system)
+def system_in_json(system: RecurrentSystem, dropped: Sequence[Dropped]) -> dict[str, Any]:
+    """What was analysed, as every JSON file says it."""
+    provenance = system.provenance
+    return {
+        "name": system.name,
+        "n_units": system.n_units,
+        "n_inputs": system.projection.n_inputs,
+        "species": provenance.species,
+        "citation": provenance.citation,
+        "license": provenance.license,
+        "dropped": [{"unit": each.unit, "reason": each.reason} for each in dropped],
+    }
+
+
+def provenance_in_json(system: RecurrentSystem, *, rng: str, command: str, seconds: float) -> dict[str, Any]:
+    """What a result came from, as every JSON file says it."""
+    return {
+        "versions": software(system),
+        "files": [{"name": file.name, "sha256": file.sha256} for file in system.provenance.files],
+        "rng": rng,
+        "command": command,
+        "seconds": round(seconds, 3),
+    }
 
 
 def software(system: RecurrentSystem) -> dict[str, str]:
@@ -481,9 +489,9 @@ def fc_scale(system: RecurrentSystem) -> str:
     return "fisher-z, brought to r by tanh" if system.activity.scale == "fisher-z" else "pearson-r"
 
 
-def _call(system: RecurrentSystem, settings: Mapping[str, Any]) -> str:
-    """The call that repeats the report; a system made by hand stands in it as ``system``."""
+def call_of(function: str, system: RecurrentSystem, settings: Mapping[str, Any]) -> str:
+    """The call that repeats a result; a system made by hand stands in it as ``system``."""
     source = system.provenance.source
     options = "".join(f", {name}={value!r}" for name, value in system.provenance.options.items())
     loaded = f'fct.load("{source}"{options})' if source else "system"
-    return f"fct.analyse_origin({loaded}{''.join(f', {name}={value!r}' for name, value in settings.items())})"
+    return f"fct.{function}({loaded}{''.join(f', {name}={value!r}' for name, value in settings.items())})"

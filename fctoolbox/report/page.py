@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fctoolbox.errors import listed
 from fctoolbox.nulls.significance import NullTest
-from fctoolbox.origin import OriginReport, versions
+from fctoolbox.origin import OriginReport, software
 from fctoolbox.report.figures import Picture, module_colours
 from fctoolbox.report.places import place_of
 from fctoolbox.system import options_in_words
@@ -75,7 +75,7 @@ def report_page(report: OriginReport, pictures: Mapping[str, Picture], *, comman
         system=_system_view(report, pictures),
         captions={**_CAPTIONS, "modules": _PLACES[place_of(report)]},
         command=command or report.call,
-        versions=versions(report),
+        versions=software(report.system),
         methods=_methods([report]),
     )  # fmt: skip
 
@@ -94,7 +94,7 @@ def comparison_page(
         figure_names=names,
         captions=_CAPTIONS,
         command=command,
-        versions={name: version for report in reports for name, version in versions(report).items()},
+        versions={name: version for report in reports for name, version in software(report.system).items()},
         methods=_methods(reports),
     )  # fmt: skip
 

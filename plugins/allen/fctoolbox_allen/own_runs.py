@@ -146,18 +146,7 @@ def read_own(own: OwnRuns, hemisphere: str, structures: Mapping[str, Structure],
     acronyms = tuple(acronym for acronym in structures if acronym in set(area_of.values()))
     for label, acronym in area_of.items():
         merged[volume == label] = acronyms.index(acronym) + 1
-    bold = read_runs(
-        paths,
-        nibabel.Nifti1Image(merged, image.affine),
-        mask=own.mask,
-        t_r=own.t_r,
-        low=own.low or None,
-        high=own.high or None,
-        smoothing_fwhm=own.smoothing_fwhm,
-        confounds=None if own.confounds is None else found_paths("confounds", own.confounds),
-        columns=own.columns.split(",") if isinstance(own.columns, str) else own.columns,
-        scrub=_scrub(own),
-    )
+    bold = cleaned(own, paths, nibabel.Nifti1Image(merged, image.affine))
     left_out |= {acronyms[label - 1]: reason for label, reason in bold.dropped.items()}
     areas = tuple(acronyms[label - 1] for label in bold.rois)
     return OwnActivity(areas, run_activity(bold), left_out, _notes(own, bold, paths, name, left_out))
@@ -196,6 +185,22 @@ def found_paths(option: str, given: str | Sequence[str | Path]) -> list[Path]:
     for path in paths:
         check_exists(path)
     return paths
+
+
+def cleaned(own: OwnRuns, paths: Sequence[Path], labels: Any) -> BoldRuns:
+    """The time series of the labels of an image, cleaned as the options say."""
+    return read_runs(
+        paths,
+        labels,
+        mask=own.mask,
+        t_r=own.t_r,
+        low=own.low or None,
+        high=own.high or None,
+        smoothing_fwhm=own.smoothing_fwhm,
+        confounds=None if own.confounds is None else found_paths("confounds", own.confounds),
+        columns=own.columns.split(",") if isinstance(own.columns, str) else own.columns,
+        scrub=_scrub(own),
+    )
 
 
 def _scrub(own: OwnRuns) -> Any:
@@ -333,43 +338,34 @@ def _reasons(left_out: Mapping[str, str]) -> str:
 def _notes(
     own: OwnRuns, bold: BoldRuns, paths: Sequence[Path], labels: str, left_out: Mapping[str, str]
 ) -> dict[str, str]:
-    given = [own.labels, own.label_names, own.mask]
-    files = [*paths, *(Path(str(each)) for each in given if each is not None)]
     return {
-        "Scans": f"{len(bold.series)} runs of your own, a volume every {bold.t_r:g} s ({listed(volumes_note(bold))}); "
+        "Scans": f"{len(bold.series)} runs of your own, a volume every {bold.t_r:g} s ({volumes_note(bold)}); "
         "mean of their Fisher z, as r",
-        "Cleaning": cleaning_note(own.low, own.high, own.smoothing_fwhm, own.confounds, own.scrub),
         "Labels": f"{labels}; left out: {_reasons(left_out) or 'none'}",
-        "Own files": files_note([*files, *beside_runs(own.confounds, own.scrub)]),
+        **cleaning_notes(own, paths),
     }
 
 
-def volumes_note(bold: BoldRuns) -> list[str]:
+def volumes_note(bold: BoldRuns) -> str:
     """How many volumes of each run were used, and how many were scrubbed."""
-    return [
+    return listed(
         f"{name}: {len(series)} volumes" + (f" ({bold.scrubbed[name]} scrubbed)" if bold.scrubbed[name] else "")
         for name, series in bold.series.items()
-    ]
-
-
-def cleaning_note(low: float | None, high: float | None, smoothing_fwhm: float, confounds: Any, scrub: Any) -> str:
-    """What was done to the runs."""
-    band = f"{low or 0:g} Hz to {f'{high:g} Hz' if high else 'any'}"
-    return (
-        f"smoothing {smoothing_fwhm:g} mm FWHM, detrended, {band}"
-        + (", confounds regressed out" if confounds is not None else "")
-        + (", volumes scrubbed" if scrub is not None else "")
     )
 
 
-def beside_runs(confounds: Any, scrub: Any) -> list[Path]:
-    """Files of confounds, and of frames to scrub where `scrub` names files and no column."""
-    files = [] if confounds is None else found_paths("confounds", confounds)
-    if isinstance(scrub, str) and (confounds is None or Path(scrub.partition(",")[0]).suffix):
-        files += found_paths("scrub", scrub)
-    return files
-
-
-def files_note(files: Sequence[Path]) -> str:
-    """Each file with the beginning of its hash."""
-    return listed((f"{path.name} (SHA-256 {sha256_of(path)[:12]}…)" for path in files), most=len(files))
+def cleaning_notes(own: OwnRuns, paths: Sequence[Path]) -> dict[str, str]:
+    """What was done to the runs, and the hash of each file that was given."""
+    band = f"{own.low or 0:g} Hz to {f'{own.high:g} Hz' if own.high else 'any'}"
+    files = [*paths, *(Path(str(each)) for each in (own.labels, own.label_names, own.mask) if each is not None)]
+    if own.confounds is not None:
+        files += found_paths("confounds", own.confounds)
+    frames = _scrub(own)
+    if frames is not own.scrub:  # files, and not a column
+        files += frames
+    return {
+        "Cleaning": f"smoothing {own.smoothing_fwhm:g} mm FWHM, detrended, {band}"
+        + (", confounds regressed out" if own.confounds is not None else "")
+        + (", volumes scrubbed" if own.scrub is not None else ""),
+        "Own files": listed((f"{path.name} (SHA-256 {sha256_of(path)[:12]}…)" for path in files), most=len(files)),
+    }

@@ -1,12 +1,9 @@
 """What regions or voxels do: rsfMRI in NIfTI files, or time series that are there already."""
 
-import importlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +11,9 @@ from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError, blamed_on, listed
 from fctoolbox.system import Floats, RecurrentActivity
+from fctoolbox_allen import own_runs
 from fctoolbox_allen.grid import LabelGrid
-from fctoolbox_allen.rois import write_rois
+from fctoolbox_allen.own_runs import OwnRuns
 from fctoolbox_allen.voxel_choices import Choices
 
 SERIES = "series.npz"
@@ -65,61 +63,39 @@ def read_activity(
 
 
 def _from_runs(ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGrid, choices: Choices) -> Series:
-    bold = importlib.import_module("fctoolbox_allen.bold")  # nilearn comes with it
-    own = importlib.import_module("fctoolbox_allen.own_runs")
     units = np.where(np.isin(volume, ids), volume, 0)
     if choices.units != "voxels":  # regions that reach over the midline keep to their side
         half = np.arange(volume.shape[2]) < grid.half
         units = np.where(half if choices.hemisphere == "left" else ~half, units, 0)
-    with TemporaryDirectory() as temporary:
-        paths = own.found_paths("runs", choices.runs)
-        labels = _stored_like(write_rois(Path(temporary) / "regions.nii.gz", units, grid), Path(paths[0]))
-        found = bold.read_runs(
-            paths,
-            labels,
-            mask=choices.mask,
-            t_r=choices.t_r,
-            low=choices.low or None,
-            high=choices.high or None,
-            smoothing_fwhm=choices.smoothing_fwhm,
-            confounds=None if choices.confounds is None else own.found_paths("confounds", choices.confounds),
-            columns=choices.columns.split(",") if isinstance(choices.columns, str) else choices.columns,
-            scrub=_scrub(choices, own),
-        )
-    mask = [] if choices.mask is None else [Path(choices.mask)]
-    files = [*map(Path, paths), *mask, *own.beside_runs(choices.confounds, choices.scrub)]
-    notes = {
-        "Runs": listed(own.volumes_note(found)),
-        "Cleaning": own.cleaning_note(
-            choices.low, choices.high, choices.smoothing_fwhm, choices.confounds, choices.scrub
-        ),
-        "Own files": own.files_note(files),
-    }
+    assert choices.runs is not None
+    own = OwnRuns(
+        choices.runs,
+        mask=choices.mask,
+        t_r=choices.t_r,
+        confounds=choices.confounds,
+        columns=choices.columns,
+        scrub=choices.scrub,
+        low=choices.low,
+        high=choices.high,
+        smoothing_fwhm=choices.smoothing_fwhm,
+    )
+    paths = own_runs.found_paths("runs", own.runs)
+    found = own_runs.cleaned(own, paths, _stored_like(units, grid, paths[0]))
+    notes = {"Runs": own_runs.volumes_note(found), **own_runs.cleaning_notes(own, paths)}
     return Series(np.asarray(found.rois), found.series, found.dropped, found.t_r, notes)
 
 
-def _stored_like(labels: Path, run: Path) -> Path:
-    """The regions along the axes that the run is stored along (RAS, say): where each of them lies stays the same."""
+def _stored_like(units: NDArray[np.int64], grid: LabelGrid, run: Path) -> Any:
+    """The units as an image along the axes that the run is stored along; where each of them lies stays the same."""
     import nibabel
     from nibabel.orientations import io_orientation, ornt_transform
 
+    image = nibabel.Nifti1Image(units.astype(np.int32), grid.ras_affine)
     try:
-        wanted = io_orientation(nibabel.load(run).affine)
+        stored = io_orientation(nibabel.load(run).affine)
     except (OSError, nibabel.filebasedimages.ImageFileError):
-        return labels  # whoever reads the runs says what is wrong with this one
-    image = nibabel.load(labels)
-    change = ornt_transform(io_orientation(image.affine), wanted)
-    if not np.array_equal(change, [[0, 1], [1, 1], [2, 1]]):
-        nibabel.Nifti1Image.from_bytes(image.as_reoriented(change).to_bytes()).to_filename(labels)
-    return labels
-
-
-def _scrub(choices: Choices, own: ModuleType) -> Any:
-    """The name of a column, or a table for each run; told apart as for ``mouse-regional``."""
-    given = choices.scrub
-    if isinstance(given, str) and (choices.confounds is None or Path(given.partition(",")[0]).suffix):
-        return own.found_paths("scrub", given)
-    return given
+        return image  # whoever reads the runs says what is wrong with this one
+    return image.as_reoriented(ornt_transform(io_orientation(image.affine), stored))
 
 
 def read_series(path: Path, n_known: int, choices: Choices) -> Series:

@@ -1,4 +1,3 @@
-import sys
 import types
 from pathlib import Path
 
@@ -167,8 +166,7 @@ def seen(monkeypatch, rng):
     seen = {}
 
     def read_runs(paths, labels, **options):
-        image = nibabel.load(labels)
-        seen.update(options, paths=paths, labels=np.asarray(image.dataobj), affine=image.affine)
+        seen.update(options, paths=paths, labels=np.asarray(labels.dataobj), affine=labels.affine)
         return types.SimpleNamespace(
             rois=np.array([2, 5]),
             series={"a": rng.standard_normal((9, 2))},
@@ -177,14 +175,9 @@ def seen(monkeypatch, rng):
             scrubbed={"a": 2},
         )
 
-    bold, own = types.ModuleType("fctoolbox_allen.bold"), types.ModuleType("fctoolbox_allen.own_runs")
-    bold.read_runs = read_runs
-    own.found_paths = lambda option, given: [f"{option}:{given}"]
-    own.volumes_note, own.cleaning_note = own_runs.volumes_note, own_runs.cleaning_note
-    own.beside_runs = lambda confounds, scrub: [Path(each) for each in (confounds, scrub) if isinstance(each, str)]
-    own.files_note = lambda files: ", ".join(path.name for path in files)
-    monkeypatch.setitem(sys.modules, "fctoolbox_allen.bold", bold)
-    monkeypatch.setitem(sys.modules, "fctoolbox_allen.own_runs", own)
+    monkeypatch.setattr(own_runs, "read_runs", read_runs)
+    monkeypatch.setattr(own_runs, "found_paths", lambda option, given: [Path(f"{option}:{given}")])
+    monkeypatch.setattr(own_runs, "sha256_of", lambda path: "0123456789abcdef")
     return seen
 
 
@@ -197,9 +190,9 @@ def test_runs_go_through_the_reader_of_bold(tmp_path, seen):
     left = np.where(np.isin(volume, [2, 5, 6]) & (np.arange(4) < 2), volume, 0)
     np.testing.assert_array_equal(seen["labels"], left)
     np.testing.assert_allclose(seen["affine"], grid.ras_affine)
-    assert seen["paths"] == ["runs:a*.nii"]
+    assert seen["paths"] == [Path("runs:a*.nii")]
     assert (seen["confounds"], seen["columns"], seen["low"], seen["high"]) == (
-        ["confounds:c.tsv"],
+        [Path("confounds:c.tsv")],
         ["x", "y"],
         None,
         0.1,
@@ -208,7 +201,8 @@ def test_runs_go_through_the_reader_of_bold(tmp_path, seen):
     assert series.notes == {
         "Runs": "a: 9 volumes (2 scrubbed)",
         "Cleaning": "smoothing 0.5 mm FWHM, detrended, 0 Hz to 0.1 Hz, confounds regressed out",
-        "Own files": "runs:a*.nii, m.nii, c.tsv",
+        "Own files": "runs:a*.nii (SHA-256 0123456789ab…), m.nii (SHA-256 0123456789ab…), "
+        "confounds:c.tsv (SHA-256 0123456789ab…)",
     }
 
 
@@ -216,9 +210,9 @@ def test_runs_go_through_the_reader_of_bold(tmp_path, seen):
     ("options", "expected"),
     [
         ({}, None),
-        ({"scrub": "a.txt,b.txt"}, ["scrub:a.txt,b.txt"]),
-        ({"scrub": "spikes*"}, ["scrub:spikes*"]),
-        ({"scrub": "a.txt,b.txt", "confounds": "c.tsv"}, ["scrub:a.txt,b.txt"]),
+        ({"scrub": "a.txt,b.txt"}, [Path("scrub:a.txt,b.txt")]),
+        ({"scrub": "spikes*"}, [Path("scrub:spikes*")]),
+        ({"scrub": "a.txt,b.txt", "confounds": "c.tsv"}, [Path("scrub:a.txt,b.txt")]),
         ({"scrub": "spikes", "confounds": "c.tsv"}, "spikes"),
         ({"scrub": ["a", "b"], "confounds": "c.tsv"}, ["a", "b"]),
     ],
