@@ -1,14 +1,20 @@
 import errno
+import fcntl
 import gzip
 import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+import threading
 import tracemalloc
 
 import numpy as np
 import pytest
+from fctoolbox_allen.knox import lock
 from fctoolbox_allen.knox import store as stores
+from fctoolbox_allen.knox.lock import one_at_a_time
 from fctoolbox_allen.knox.store import NAMES, find_model, open_store
 
 from fctoolbox import InputError
@@ -50,6 +56,15 @@ def kept(tmp_path):
     return sorted(path.name for path in folder.rglob("*")) if folder.is_dir() else []
 
 
+WHOLE = ["nodes.json", "nodes.npy", "weights.json", "weights.npy"]
+
+
+def files_of(tmp_path):
+    """What is kept, without the keys in the names."""
+    files = [path for path in (tmp_path / "stores").rglob("*") if path.is_file()]
+    return sorted(f"{path.stem.split('-')[0]}{path.suffix}" for path in files)
+
+
 @pytest.fixture
 def reads(monkeypatch):
     """The files that are read from beginning to end."""
@@ -73,7 +88,7 @@ def test_the_factors_come_back(model, factors, tmp_path, reads):
         np.testing.assert_array_equal(store.nodes, factors[1])
         assert set(store.sha256) == set(NAMES)
     assert sorted(reads) == ["nodes.csv.gz", "weights.csv.gz"]  # once
-    assert [name for name in kept(tmp_path) if "." in name] == ["nodes.npy", "store.json", "weights.npy"]
+    assert files_of(tmp_path) == WHOLE
 
 
 def test_a_changed_mask_is_told_by_its_hash_and_converts_nothing(model, tmp_path, reads):
@@ -93,6 +108,42 @@ def test_a_changed_file_is_converted_anew(model, factors, tmp_path):
     save(model.weights, 2 * factors[0])
     os.utime(model.weights, ns=(1, 1))
     np.testing.assert_array_equal(opened(model, tmp_path).weights, 2 * factors[0])
+    assert files_of(tmp_path) == WHOLE  # nothing is left of the file before
+
+
+@pytest.mark.parametrize("name", ["weights", "nodes"])
+def test_a_repaired_file_costs_only_itself(model, factors, tmp_path, reads, name):
+    path = getattr(model, name)
+    whole = path.read_bytes()
+    save(path, factors[name == "nodes"][:-1])
+    other = ({"weights", "nodes"} - {name}).pop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stores, "ThreadPoolExecutor", one_after_the_other())
+        patch.setattr(stores, "_in_parallel", last(name, stores._in_parallel))
+        with pytest.raises(InputError, match=rf"{path.name} has (59|6) rows, but"):
+            opened(model, tmp_path)
+    assert files_of(tmp_path) == [f"{other}.json", f"{other}.npy"]
+    reads.clear()
+    path.write_bytes(whole)
+    os.utime(path, ns=(1, 1))
+    opened(model, tmp_path)
+    assert reads == [path.name]
+    assert files_of(tmp_path) == WHOLE
+
+
+def last(name, convert):
+    """Convert that file after the other."""
+    return lambda paths, tasks: convert(paths, dict(sorted(tasks.items(), key=lambda each: each[0] == name)))
+
+
+def test_models_share_a_file(model, factors, tmp_path, reads):
+    opened(model, tmp_path)
+    other = tmp_path / "other"
+    shutil.copytree(model.weights.parent, other)
+    save(other / "weights.csv.gz", 2 * factors[0])
+    np.testing.assert_array_equal(opened(find_model(other), tmp_path).weights, 2 * factors[0])
+    np.testing.assert_array_equal(opened(model, tmp_path).weights, factors[0])  # the first one's is still there
+    assert sorted(reads) == ["nodes.csv.gz", "weights.csv.gz", "weights.csv.gz"]
 
 
 def test_a_file_that_was_damaged_later_is_not_passed_over(model, tmp_path):
@@ -107,7 +158,7 @@ def test_a_file_that_was_damaged_later_is_not_passed_over(model, tmp_path):
 
 def test_a_damaged_store_is_converted_anew(model, factors, tmp_path):
     opened(model, tmp_path)
-    path = next((tmp_path / "stores").rglob("nodes.npy"))
+    path = next((tmp_path / "stores").rglob("nodes-*.npy"))
     path.write_bytes(path.read_bytes()[:-50])
     np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
 
@@ -115,10 +166,10 @@ def test_a_damaged_store_is_converted_anew(model, factors, tmp_path):
 def test_an_interrupted_conversion_goes_on_with_the_file_that_is_missing(model, factors, tmp_path, reads, monkeypatch):
     original = stores._convert_one
 
-    def killed(part, name, *arguments):
-        if name == "nodes":
+    def killed(path, *arguments):
+        if path.name.startswith("nodes"):
             raise KeyboardInterrupt
-        original(part, name, *arguments)
+        original(path, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(stores, "_convert_one", killed)
@@ -126,7 +177,7 @@ def test_an_interrupted_conversion_goes_on_with_the_file_that_is_missing(model, 
         with pytest.raises(KeyboardInterrupt):
             opened(model, tmp_path)
     assert reads == ["weights.csv.gz"]
-    assert not any(name == "store.json" for name in kept(tmp_path))
+    assert files_of(tmp_path) == ["weights.json", "weights.npy"]
     np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
     assert reads == ["weights.csv.gz", "nodes.csv.gz"]
 
@@ -134,19 +185,20 @@ def test_an_interrupted_conversion_goes_on_with_the_file_that_is_missing(model, 
 def test_what_a_killed_conversion_left_is_removed(model, factors, tmp_path, monkeypatch):
     original = stores._convert_one
 
-    def killed(part, name, *arguments):
-        if name == "nodes":  # a process that is killed cleans nothing up
-            (part / ".nodes-57oif9ar.npy").write_bytes(b"half")
+    def killed(path, *arguments):
+        if path.name.startswith("nodes"):  # a process that is killed cleans nothing up
+            path.with_name(".nodes-12-57oif9ar.npy").write_bytes(b"half")
+            path.write_bytes(b"without a record")
             raise KeyboardInterrupt
-        original(part, name, *arguments)
+        original(path, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(stores, "_convert_one", killed)
         with pytest.raises(KeyboardInterrupt):
             opened(model, tmp_path)
-    assert ".nodes-57oif9ar.npy" in kept(tmp_path)
+    assert ".nodes-12-57oif9ar.npy" in kept(tmp_path)
     np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
-    assert [name for name in kept(tmp_path) if "." in name] == ["nodes.npy", "store.json", "weights.npy"]
+    assert files_of(tmp_path) == WHOLE
 
 
 def test_an_error_leaves_no_empty_folder(model, tmp_path, monkeypatch):
@@ -170,7 +222,7 @@ def test_a_full_disk_leaves_no_store(model, tmp_path, monkeypatch):
         patch.setattr(stores, "stream_rows", full)
         with pytest.raises(InputError, match=r"cannot be written: No space left on device"):
             opened(model, tmp_path)
-    assert not [name for name in kept(tmp_path) if name.endswith((".npy", ".json", ".done"))]
+    assert kept(tmp_path) == []
     opened(model, tmp_path)
 
 
@@ -201,7 +253,17 @@ def test_counts_that_do_not_match_the_masks(model, tmp_path, counts, message):
     with pytest.raises(InputError) as caught:
         opened(model, tmp_path, **counts)
     assert message in str(caught.value)
-    assert not [name for name in kept(tmp_path) if "weights" in name or name == "store.json"]
+    assert "weights.json" not in files_of(tmp_path)
+    assert not [name for name in kept(tmp_path) if "weights" in name]
+
+
+def test_counts_are_compared_with_what_was_kept_too(model, tmp_path, reads):
+    opened(model, tmp_path)
+    with pytest.raises(InputError, match=r"weights.csv.gz has 60 rows, but source_mask_params.json names 59 voxels"):
+        opened(model, tmp_path, n_sources=59)
+    with pytest.raises(InputError, match=r"nodes.csv.gz has 90 columns, but target_mask_params.json names 89 voxels"):
+        opened(model, tmp_path, n_targets=89)
+    assert len(reads) == 2
 
 
 def test_factors_of_different_models(model, factors, tmp_path):
@@ -216,7 +278,7 @@ def test_a_file_that_was_cut_off(model, tmp_path, name):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match=f"{name}.csv.gz is damaged or was not downloaded to its end"):
         opened(model, tmp_path)
-    assert not [each for each in kept(tmp_path) if each.startswith(name) or each == "store.json"]
+    assert not [each for each in kept(tmp_path) if name in each]
 
 
 def test_what_is_missing_and_how_to_get_it(model, tmp_path):
@@ -245,3 +307,99 @@ def test_memory_stays_small(tmp_path, rng, model):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 24e6  # blocks of two files; the text has 50 MB
+
+
+# --- two processes ---------------------------------------------------------------------------------------------------
+
+SECOND = """
+import sys, time
+from pathlib import Path
+from fctoolbox_allen.knox import lock
+from fctoolbox_allen.knox import store as stores
+from fctoolbox_allen.knox.lock import one_at_a_time
+
+original = stores._in_parallel
+
+def slowly(*arguments):
+    print("converting", flush=True)
+    sys.stdin.readline()
+    original(*arguments)
+
+stores._in_parallel = slowly
+model = stores.find_model(Path(sys.argv[1]))
+stores.open_store(model, n_sources=60, n_targets=90, folder=Path(sys.argv[2]))
+print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def first(model, tmp_path):
+    """Another process in the midst of converting the model; a line lets it go on."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SECOND, str(model.weights.parent), str(tmp_path / "stores")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "converting\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_the_second_process_waits_for_the_first(model, factors, tmp_path, first, reads, monkeypatch):
+    said = []
+
+    def warned(message, **_):  # the first goes on when the second has said that it waits
+        said.append(message)
+        assert kept(tmp_path) == ["knox", "lock"]
+        first.stdin.write("\n")
+        first.stdin.flush()
+
+    monkeypatch.setattr(lock.warnings, "warn", warned)
+    np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
+    assert said == ["another process converts a voxel model; waiting for it to end"]
+    assert reads == []  # it converted nothing itself
+    assert files_of(tmp_path) == WHOLE
+
+
+def test_it_goes_on_when_the_first_was_killed(model, factors, tmp_path, first, reads, monkeypatch):
+    half = tmp_path / "stores" / "knox" / ".weights-12-half.npy"
+    half.write_bytes(b"half")
+    monkeypatch.setattr(lock.warnings, "warn", lambda *_, **__: first.kill())
+    np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
+    assert len(reads) == 2
+    assert files_of(tmp_path) == WHOLE
+
+
+def test_the_wait_is_a_warning(tmp_path):
+    path = tmp_path / "lock"
+    with path.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        timer = threading.Timer(0.1, lambda: fcntl.flock(stream, fcntl.LOCK_UN))
+        timer.start()
+        with (
+            pytest.warns(UserWarning, match="another process works; waiting for it to end"),
+            one_at_a_time(path, "works") as alone,
+        ):
+            assert alone
+        timer.join()
+
+
+def test_a_disk_without_locks_converts_all_the_same(model, factors, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    np.testing.assert_array_equal(opened(model, tmp_path).nodes, factors[1])
+
+
+def test_a_lock_that_its_holder_took_away_is_none(tmp_path):
+    path = tmp_path / "lock"
+    with one_at_a_time(path, "works") as alone:
+        assert alone
+        assert path.exists()
+    assert not path.exists()
+    with one_at_a_time(path, "works"), path.open("ab") as stream:  # as if it had been opened just before
+        path.unlink()
+        assert not lock._is_still(stream.fileno(), path)
