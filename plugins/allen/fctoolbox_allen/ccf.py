@@ -8,6 +8,7 @@ calls the same first half of the volume right: swap the hemispheres when you com
 
 import json
 import zipfile
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fctoolbox.data import cache_folder, sha256_of, written_whole
-from fctoolbox.errors import InputError
+from fctoolbox.errors import InputError, blamed_on
 
 HEMISPHERES = ("left", "right")
 _COARSE_UM = 100.0
@@ -101,8 +102,17 @@ def read_structures(path: Path) -> dict[str, Structure]:
     InputError
         If the file is not that list.
     """
+    with blamed_on(f"{path} cannot be read"):
+        content = path.read_bytes()
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(content)
+    except ValueError as error:
+        why = f"not whole ({error})" if content.lstrip()[:1] in (b"[", b"{") else "empty" if not content else "no JSON"
+        raise InputError(
+            f"{path} is cut off, damaged or another file: it is {why}, and an Allen structure tree (a JSON list) was "
+            "expected; fetch it again"
+        ) from error
+    try:
         structures = [
             Structure(
                 id=int(entry["id"]),
@@ -156,12 +166,7 @@ def read_annotation(path: Path) -> Annotation:
     InputError
         If the file is not such a volume.
     """
-    import nrrd
-
-    try:
-        volume, header = nrrd.read(str(path), index_order="F")
-    except (nrrd.NRRDError, OSError, ValueError) as error:
-        raise InputError(f"{path} was not read as an NRRD volume: {error}") from error
+    volume, header = read_nrrd(path)
     if volume.ndim != 3 or volume.dtype.kind not in "iu":
         raise InputError(
             f"{path.name} holds {volume.dtype} values in {volume.ndim} dimensions; structure ids in 3 were expected"
@@ -186,6 +191,37 @@ def read_annotation(path: Path) -> Annotation:
         grid=np.ascontiguousarray(volume[offset::factor, offset::factor, offset::factor], dtype=np.uint32),
         affine=affine,
     )
+
+
+def read_nrrd(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The values of an NRRD volume, axes in the order of the file, and its header.
+
+    Raises
+    ------
+    InputError
+        If the file is none, or is cut off or damaged.
+    """
+    import nrrd
+
+    with blamed_on(f"{path} cannot be read"), path.open("rb") as stream:
+        begin = stream.read(4)
+        stream.seek(max(0, path.stat().st_size - 4))
+        end = stream.read()
+    if begin != b"NRRD":
+        what = "it is empty" if not begin else f"it does not begin with NRRD, but with {begin!r}"
+        raise InputError(f"{path} was not read as an NRRD volume: {what}; fetch it again")
+    try:
+        volume, header = nrrd.read(str(path), index_order="F")
+    except FileNotFoundError as error:  # of a header whose values lie in another file
+        raise InputError(f"{path} was not read as an NRRD volume: {error}") from error
+    # A header that ends early stops an iteration, and compressed values that were altered are zlib's own error.
+    except (nrrd.NRRDError, OSError, ValueError, EOFError, StopIteration, zlib.error) as error:
+        raise InputError(f"{path} is cut off or damaged: {error or 'it ends early'}; fetch it again") from error
+    # All values may be there when the checksum at the end is not. The last of it is the length of what was compressed.
+    inside = "data file" not in header and "datafile" not in header
+    if inside and header.get("encoding") in ("gzip", "gz") and end != (volume.nbytes % 2**32).to_bytes(4, "little"):
+        raise InputError(f"{path} is cut off or damaged: its end is not that of a gzipped volume; fetch it again")
+    return volume, header
 
 
 def kept_annotation(path: Path) -> Annotation:

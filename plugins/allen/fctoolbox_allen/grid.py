@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError
-from fctoolbox_allen.ccf import spacing_of
+from fctoolbox_allen.ccf import read_nrrd, spacing_of
 
 SPACING_UM = 100.0
 ORIENTATION = "PIR"
@@ -77,12 +77,7 @@ def read_grid(path: Path) -> LabelGrid:
     InputError
         If the file is not such a volume, or 100 µm is no multiple of its spacing.
     """
-    import nrrd
-
-    try:
-        volume, header = nrrd.read(str(path), index_order="F")
-    except (nrrd.NRRDError, OSError, ValueError) as error:
-        raise InputError(f"{path} was not read as an NRRD volume: {error}") from error
+    volume, header = read_nrrd(path)
     if volume.ndim != 3 or volume.dtype.kind not in "iu":
         raise InputError(
             f"{path.name} holds {volume.dtype} values in {volume.ndim} dimensions; structure ids in 3 were expected"

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from fctoolbox.data import written_whole
 from fctoolbox.errors import InputError, check_whole
+from fctoolbox_allen.ccf import read_nrrd
 from fctoolbox_allen.grid import LabelGrid
 
 N_ROIS = 15_314  # Coletta et al. 2020, for the whole brain
+MINIATURE_N_ROIS = 1_000  # its brain has some 5,200 voxels
 _MOST_UINT16 = 2**16 - 1
 
 
@@ -103,7 +105,8 @@ def read_rois(path: Path, grid: LabelGrid) -> NDArray[np.int64]:
     """
     if not path.is_file():
         raise InputError(f"roi_volume is {path}, which is no file")
-    labels = _read_nrrd(path) if path.suffix == ".nrrd" else _read_nifti(path, grid)
+    is_nrrd = path.suffix == ".nrrd"
+    labels = np.asarray(read_nrrd(path)[0], dtype=np.float64) if is_nrrd else _read_nifti(path, grid)
     if labels.shape != grid.labels.shape:
         raise InputError(
             f"{path.name} has {_by(labels.shape)} voxels along AP, DV and ML, but the annotation at "
@@ -115,16 +118,6 @@ def read_rois(path: Path, grid: LabelGrid) -> NDArray[np.int64]:
     if not whole.any():
         raise InputError(f"{path.name} has no region: all of its voxels are 0")
     return whole.astype(np.int64)
-
-
-def _read_nrrd(path: Path) -> NDArray[np.float64]:
-    import nrrd
-
-    try:
-        volume, _ = nrrd.read(str(path), index_order="F")
-    except (nrrd.NRRDError, OSError, ValueError) as error:
-        raise InputError(f"{path} was not read as an NRRD volume: {error}") from error
-    return np.asarray(volume, dtype=np.float64)
 
 
 def _read_nifti(path: Path, grid: LabelGrid) -> NDArray[np.float64]:

@@ -254,7 +254,8 @@ def _own(runs: str | Sequence[str | Path] | None, *settings: Any) -> OwnRuns | N
         if value != (None if field.default is MISSING else field.default)
     ]
     if given:
-        raise InputError(f"{listed(given)} belongs to runs of your own: name their files with runs")
+        belong = "belongs" if len(given) == 1 else "belong"
+        raise InputError(f"{listed(given)} {belong} to runs of your own: name their files with runs")
     return None
 
 

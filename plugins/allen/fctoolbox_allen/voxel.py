@@ -1,6 +1,7 @@
 """The mouse at voxel scale: the voxel model of Knox et al. 2018 onto regions or voxels, and their rsfMRI."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from fctoolbox.data import DataFile, cache_folder, fetch, sha256_of
 from fctoolbox.errors import DataUnavailable, InputError, check_whole, listed
 from fctoolbox.system import FileRecord, InputProjection, Provenance, RecurrentSystem
-from fctoolbox_allen.ccf import read_structures
+from fctoolbox_allen.ccf import Structure, read_structures
+from fctoolbox_allen.experiments import reference_files
 from fctoolbox_allen.files import ANNOTATION, STRUCTURES
-from fctoolbox_allen.grid import read_grid
-from fctoolbox_allen.knox.masks import parts_of, read_mask, voxels_of
+from fctoolbox_allen.grid import LabelGrid, read_grid
+from fctoolbox_allen.knox.masks import MaskParams, check_sides, parts_of, read_mask, voxels_of
 from fctoolbox_allen.knox.model import factored_projection
 from fctoolbox_allen.knox.store import HOW_TO_OBTAIN, ModelFiles, find_file, find_model, open_store
-from fctoolbox_allen.rois import N_ROIS, write_rois
+from fctoolbox_allen.rois import MINIATURE_N_ROIS, N_ROIS, write_rois
 from fctoolbox_allen.voxel_choices import Choices
 from fctoolbox_allen.voxel_series import Series, read_activity, recurrent_activity
 from fctoolbox_allen.voxel_units import (
@@ -48,7 +50,8 @@ def load_voxel(
     *,
     model: str | None = None,
     annotation: str | None = None,
-    structures: str | None = None,
+    tree: str | None = None,
+    export: str | Path | None = None,
     sources: str = "Thalamus",
     targets: str = "Isocortex",
     hemisphere: str = "left",
@@ -80,8 +83,10 @@ def load_voxel(
     annotation : str, optional
         Annotation volume of 2017 at 100 µm, or at 25 µm, of which every fourth voxel is taken. When left out: the
         model folder's annotation_100.nrrd or annotation_25.nrrd, else the published one at 25 µm.
-    structures : str, optional
+    tree : str, optional
         Structure tree. When left out: the model folder's tree.json or structures.json, else the published one.
+    export : path, optional
+        Take annotation and structure tree from a folder that `mouse-experiments` exported.
     sources, targets : str
         Structures of the tree by acronym or name, several with commas between them (then by acronym). ``"all"``
         sources are all divisions of the model in which no targets lie.
@@ -142,7 +147,7 @@ def load_voxel_miniature(
     targets: str = "Isocortex",
     hemisphere: str = "left",
     units: str = "rois",
-    n_rois: int = 1000,
+    n_rois: int = MINIATURE_N_ROIS,
     resolution: int = 100,
     max_gb: float = 8.0,
     seed: int = 0,
@@ -184,20 +189,23 @@ def load_voxel_miniature(
 
 def read_world(folder: Path, model: ModelFiles, choices: Choices) -> tuple[World, tuple[FileRecord, ...]]:
     """Annotation, tree and masks, and records of those that were fetched."""
-    tree, tree_record = _beside(folder, choices.structures, "structures", STRUCTURES, "tree.json", "structures.json")
-    volume, volume_record = _beside(
-        folder, choices.annotation, "annotation", ANNOTATION, "annotation_100.nrrd", "annotation_25.nrrd"
-    )
-    structures, grid = read_structures(tree), read_grid(volume)
-    source_mask, target_mask = read_mask(model.source_mask), read_mask(model.target_mask)
-    world = World(
+    tree, volume, records = _reference(folder, choices)
+    masks = read_mask(model.source_mask), read_mask(model.target_mask)
+    check_sides(*masks)
+    return world_of(read_structures(tree), read_grid(volume), *masks), records
+
+
+def world_of(
+    structures: Mapping[str, Structure], grid: LabelGrid, source_mask: MaskParams, target_mask: MaskParams
+) -> World:
+    """The space that masks describe."""
+    return World(
         grid,
         structures,
         voxels_of(grid, structures, source_mask),
         voxels_of(grid, structures, target_mask),
         parts_of(target_mask.structure_ids, structures),
     )
-    return world, tuple(record for record in (tree_record, volume_record) if record is not None)
 
 
 def read_voxel_system(folder: Path, choices: Choices, name: str, keep: Path) -> RecurrentSystem:
@@ -220,8 +228,9 @@ def read_voxel_system(folder: Path, choices: Choices, name: str, keep: Path) -> 
     volume = unit_volume(world, side, choices)
     if choices.save_rois is not None:
         write_rois(Path(choices.save_rois).expanduser(), volume, world.grid)
-    parcels = parcels_of(world, side, volume, choices)
-    series = read_activity(folder, parcels.ids, volume, world.grid, choices)
+    with _regions_named(choices):
+        parcels = parcels_of(world, side, volume, choices)
+        series = read_activity(folder, parcels.ids, volume, world.grid, choices)
     kept = np.isin(parcels.ids, series.rois)
     if np.count_nonzero(kept) < 3:
         raise InputError(_why_few(np.count_nonzero(kept), parcels.ids, series, choices))
@@ -257,16 +266,33 @@ def read_voxel_system(folder: Path, choices: Choices, name: str, keep: Path) -> 
     )
 
 
+@contextmanager
+def _regions_named(choices: Choices) -> Iterator[None]:
+    """Say where the regions were written, when nothing but they came of the call."""
+    try:
+        yield
+    except InputError as error:
+        if choices.save_rois is None:
+            raise
+        written = Path(choices.save_rois).expanduser().resolve()
+        raise type(error)(f"{str(error).removesuffix('.')}. The regions were written to {written}") from error
+
+
 def _why_few(n_kept: int, ids: NDArray[np.int64], series: Series, choices: Choices) -> str:
     units = f"of the {len(ids):,} units of {choices.targets} ({choices.hemisphere})"
+    have = "has" if n_kept == 1 else "have"
     dropped = {int(each): series.dropped[int(each)] for each in ids if int(each) in series.dropped}
+    without = "has" if len(dropped) == 1 else "have"
     if n_kept + len(dropped) < 3:
         return (
             f"the time series name {n_kept + len(dropped)} {units}, and at least 3 are needed; do their numbers "
             "belong to another volume of regions?"
         )
     reasons = listed(f"{each}: {why}" for each, why in dropped.items())
-    return f"{n_kept} {units} have time series of use, and at least 3 are needed; {len(dropped):,} have none: {reasons}"
+    return (
+        f"{n_kept} {units} {have} time series of use, and at least 3 are needed; {len(dropped):,} {without} none: "
+        f"{reasons}"
+    )
 
 
 def _notes(
@@ -290,15 +316,29 @@ def _notes(
             f"Voronoi cells, {choices.n_rois:,} in the whole brain, seeds drawn in each division and hemisphere in "
             f"proportion to its voxels (seed {choices.seed}; our reading of Coletta et al. 2020)"
         )
+    reference = {} if choices.export is None else {"Annotation": f"of the export {choices.export}, as its tree"}
     lengths = [f"{name}: {len(run)}" for name, run in series.runs.items()]
     return {
         "Weights": f"voxel model, {n_sources:,} source voxels through {n_used} of {n_experiments} experiments; "
         "a unit's row is the mean over its voxels",
+        **reference,
         "Mirroring": mirrored,
         "Regions": units,
         "Scans": f"{len(lengths)} (volumes: {listed(lengths)}); mean of their Fisher z, as r",
         **series.notes,
     }
+
+
+def _reference(folder: Path, choices: Choices) -> tuple[Path, Path, tuple[FileRecord, ...]]:
+    """The structure tree, the annotation, and records of those that were fetched."""
+    if choices.export is not None:
+        files = reference_files(Path(choices.export).expanduser())
+        return files["structures"], files["annotation"], ()
+    tree, of_tree = _beside(folder, choices.tree, "tree", STRUCTURES, "tree.json", "structures.json")
+    volume, of_volume = _beside(
+        folder, choices.annotation, "annotation", ANNOTATION, "annotation_100.nrrd", "annotation_25.nrrd"
+    )
+    return tree, volume, tuple(record for record in (of_tree, of_volume) if record is not None)
 
 
 def _beside(

@@ -19,7 +19,8 @@ class Choices:
     """The options of the voxel sources; see `load_voxel`."""
 
     annotation: str | None = None
-    structures: str | None = None
+    tree: str | None = None
+    export: str | Path | None = None
     sources: str = "Thalamus"
     targets: str = "Isocortex"
     hemisphere: str = "left"
@@ -60,8 +61,11 @@ class Choices:
             raise InputError("roi_volume is for units=rois, not for units=voxels")
         if self.series is not None and self.runs is not None:
             raise InputError("give the activity as one of series (regions' time series) and runs (NIfTI)")
+        if self.export is not None and (given := self._given(("annotation", "tree"))):
+            raise InputError(f"export has an annotation and a tree already; leave {' and '.join(given)} out, or export")
         if self.runs is None and (given := self._given(_OF_RUNS)):
-            raise InputError(f"{listed(given)} belongs to runs of your own: name their files with runs")
+            belong = "belongs" if len(given) == 1 else "belong"
+            raise InputError(f"{listed(given)} {belong} to runs of your own: name their files with runs")
         check_whole("n_rois", self.n_rois, 1)
         check_whole("seed", self.seed, 0)
         if not self.max_gb > 0:

@@ -12,23 +12,28 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from fctoolbox_atlases import load_atlas
 from numpy.typing import NDArray
 
 from fctoolbox.data import fetch, written_whole
+from fctoolbox.errors import blamed_on
 from fctoolbox.system import RecurrentSystem
+from fctoolbox_allen.ccf import read_structures
 from fctoolbox_allen.files import ANNOTATION, STRUCTURES
 from fctoolbox_allen.grid import SPACING_UM, LabelGrid, mirror_of, partners, read_grid
-from fctoolbox_allen.knox.store import NAMES, find_model
+from fctoolbox_allen.knox.masks import MaskParams
+from fctoolbox_allen.knox.store import NAMES
 from fctoolbox_allen.miniature import write_structures
-from fctoolbox_allen.voxel import SYNTHETIC_MARK, read_world
+from fctoolbox_allen.rois import MINIATURE_N_ROIS, N_ROIS
+from fctoolbox_allen.voxel import SYNTHETIC_MARK, world_of
 from fctoolbox_allen.voxel_choices import Choices
 from fctoolbox_allen.voxel_series import SERIES
-from fctoolbox_allen.voxel_units import World, parcels_of, side_of, unit_volume
+from fctoolbox_allen.voxel_units import Parcels, World, parcels_of, side_of, unit_volume
 
 DIVISIONS = (315, 698, 1089, 703, 477, 803, 549, 1097, 313, 771, 354, 512)
 THALAMUS = 549
@@ -50,7 +55,7 @@ _COMPRESSION = 6
 
 
 def write_model(
-    folder: Path,
+    folder: str | Path,
     *,
     rng: int | np.random.Generator = 0,
     full_size: bool = False,
@@ -61,14 +66,16 @@ def write_model(
 
     Parameters
     ----------
-    folder : Path
+    folder : str or Path
+        What is there already is replaced only when all of it is written.
     rng : int or Generator
         Same number, same content.
     full_size : bool
         On the published annotation, with the published shapes (226,346 × 428 and 428 × 448,962; 7.2 GB of text, about
         0.6 GB compressed); else in a brain a quarter as wide.
     choices : Choices, optional
-        Whose units get time series.
+        Whose units get time series; when left out, the defaults of ``mouse-voxel`` (15,314 regions) in full size, and
+        of ``mouse-voxel-mini`` (1,000) else.
     n_threads : int
         That compress.
 
@@ -76,23 +83,54 @@ def write_model(
     -------
     (ni, nj, nk) integers
         The planted module of each target voxel, -1 elsewhere.
+
+    Raises
+    ------
+    InputError
+        If the brain does not have the units of the choices, or the folder cannot be written.
+    DataUnavailable
+        If the full size is wanted, and the published annotation or tree cannot be had.
     """
-    rng = np.random.default_rng(rng)
-    choices = choices or Choices()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(folder).expanduser()
+    choices = choices or Choices(n_rois=N_ROIS if full_size else MINIATURE_N_ROIS)
+    with _filled_whole(folder) as temporary:
+        return _write_in(temporary, np.random.default_rng(rng), full_size, choices, n_threads)
+
+
+@contextmanager
+def _filled_whole(folder: Path) -> Iterator[Path]:
+    """A temporary folder, whose files come into `folder` only when the block ends well."""
+    with blamed_on(f"{folder} cannot be written"):
+        made = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with TemporaryDirectory(dir=folder, prefix=".") as name:
+                yield Path(name)
+                for path in sorted(Path(name).iterdir()):
+                    path.replace(folder / path.name)
+        except BaseException:
+            with suppress(OSError):  # one of them may have got other files meanwhile
+                for each in made:
+                    each.rmdir()
+            raise
+
+
+def _write_in(
+    folder: Path, rng: np.random.Generator, full_size: bool, choices: Choices, n_threads: int
+) -> NDArray[np.int64]:
     if full_size:
         shutil.copyfile(fetch(STRUCTURES), folder / "tree.json")
         grid = read_grid(fetch(ANNOTATION))
     else:
         write_structures(folder / "tree.json", load_atlas("allen-ccf"))
         grid = _narrow_brain()
+    masks = MaskParams(DIVISIONS, RIGHT), MaskParams(DIVISIONS, BOTH)
+    world = world_of(read_structures(folder / "tree.json"), grid, *masks)
+    parcels = _parcels(world, choices)  # what cannot be met is said before the long work
     write_annotation(folder / "annotation_100.nrrd", grid)
-    for name, hemisphere in ((NAMES[2], RIGHT), (NAMES[3], BOTH)):
-        mask = {"structure_ids": list(DIVISIONS), "hemisphere_id": hemisphere}
-        (folder / name).write_text(json.dumps(mask, indent=2), encoding="utf-8")
-    for name in NAMES[:2]:  # so that the folder is complete before its masks are read
-        (folder / name).touch()
-    world, _ = read_world(folder, find_model(folder), replace(choices, annotation=None, structures=None))
+    for name, mask in zip(NAMES[2:], masks, strict=True):
+        content = {"structure_ids": list(mask.structure_ids), "hemisphere_id": mask.hemisphere_id}
+        (folder / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
     division = world.source_divisions()
     modules = _modules(world)
     centres, of_experiment = _experiments(world, division, N_EXPERIMENTS if full_size else _N_MINIATURE, rng)
@@ -101,7 +139,7 @@ def write_model(
         folder / NAMES[0], _weight_rows(world, division, centres, of_experiment), len(centres), words, n_threads
     )
     write_table(folder / NAMES[1], _node_rows(world, modules, of_experiment, rng), len(world.targets), words, n_threads)
-    write_series(folder / SERIES, world, modules, choices, rng)
+    write_series(folder / SERIES, parcels, modules, choices, rng)
     (folder / SYNTHETIC_MARK).write_text(
         "Synthetic data made by fctoolbox (CC0-1.0): a model and time series with planted modules, in the formats of "
         "the voxel model of Knox et al. 2018. Nothing here was measured.\n",
@@ -254,13 +292,16 @@ def _node_rows(
         yield _level_of(values)[None]
 
 
-def write_series(
-    path: Path, world: World, modules: NDArray[np.int64], choices: Choices, rng: np.random.Generator
-) -> None:
-    """Write time series of the units that the options choose: a signal for each module, and noise."""
+def _parcels(world: World, choices: Choices) -> Parcels:
+    """The units that the options choose."""
     side = side_of(world, choices)
-    volume = unit_volume(world, side, choices)
-    parcels = parcels_of(world, side, volume, choices)
+    return parcels_of(world, side, unit_volume(world, side, choices), choices)
+
+
+def write_series(
+    path: Path, parcels: Parcels, modules: NDArray[np.int64], choices: Choices, rng: np.random.Generator
+) -> None:
+    """Write time series of units: a signal for each module, and noise."""
     counts = np.zeros((len(parcels.ids), N_MODULES))
     np.add.at(counts, (parcels.parcel_of_member, modules[parcels.members]), 1)
     share = (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -192,8 +192,8 @@ def parcels_of(world: World, side: Side, volume: NDArray[np.int64], choices: Cho
     ids = np.flatnonzero(mostly & (n_usable > 0))
     if len(ids) < 3:
         raise InputError(
-            f"{len(ids)} units lie in {choices.targets} ({choices.hemisphere}), and at least 3 are needed; take more "
-            "regions (n_rois), larger targets, or another volume of regions"
+            f"{len(ids)} {'unit lies' if len(ids) == 1 else 'units lie'} in {choices.targets} ({choices.hemisphere}), "
+            "and at least 3 are needed; take more regions (n_rois), larger targets, or another volume of regions"
         )
     _check_memory(len(ids), choices)
     members = np.flatnonzero(usable & np.isin(of_target, ids))

@@ -14,6 +14,8 @@ from fctoolbox_allen.ccf import Structure
 from fctoolbox_allen.grid import LabelGrid
 
 SIDES = {1: "left", 2: "right", 3: "both"}
+_OF_SOURCES, _OF_TARGETS = "right", "both"  # tracers were injected on the right, and reach both sides
+_WORDS = {"right": "the right", "both": "both sides"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,30 @@ def read_mask(path: Path) -> MaskParams:
             "first must be 1 (left), 2 (right) or 3 (both), and the second name structures"
         )
     return mask
+
+
+def check_sides(source: MaskParams, target: MaskParams) -> None:
+    """Refuse masks that are not those of the model: sources on the right, targets on both sides.
+
+    Raises
+    ------
+    InputError
+        With the file, the side it names, and the one that is due.
+    """
+    if (SIDES[source.hemisphere_id], SIDES[target.hemisphere_id]) == (_OF_TARGETS, _OF_SOURCES):
+        raise InputError(
+            f"{source.file} is the mask of the targets (hemisphere_id {source.hemisphere_id}: {_OF_TARGETS} sides), "
+            f"and {target.file} that of the sources (hemisphere_id {target.hemisphere_id}: {_OF_SOURCES}): their names "
+            "are exchanged"
+        )
+    for mask, what, due in ((source, "sources", _OF_SOURCES), (target, "targets", _OF_TARGETS)):
+        side = SIDES[mask.hemisphere_id]
+        if side != due:
+            code = next(code for code, each in SIDES.items() if each == due)
+            raise InputError(
+                f"{mask.file} has hemisphere_id {mask.hemisphere_id} ({side}), but the model's {what} lie on "
+                f"{_WORDS[due]} (hemisphere_id {code}): is it another mask?"
+            )
 
 
 def parts_of(ids: Collection[int], structures: Mapping[str, Structure]) -> dict[int, int]:
