@@ -4,8 +4,10 @@ import nrrd
 import numpy as np
 import pytest
 from fctoolbox_allen import ccf
-from fctoolbox_allen.ccf import ids_within, kept_annotation, read_annotation, read_structures
+from fctoolbox_allen.ccf import ids_within, kept_annotation, read_annotation, read_nrrd, read_structures
 from fctoolbox_allen.files import ANNOTATION, STRUCTURES
+from fctoolbox_allen.grid import read_grid
+from fctoolbox_allen.voxel_miniature import _narrow_brain, write_annotation
 
 from fctoolbox import InputError, cache_folder
 from fctoolbox.data import sha256_of
@@ -155,12 +157,77 @@ def test_structures_come_parents_first_and_know_their_parts(tmp_path):
         ids_within(structures, "leef")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '[{"id": 1}]', '[{"id": "x", "graph_order": 1}]'])
+@pytest.mark.parametrize("text", ["[1]", '{"a": 1}', '[{"id": 1}]', '[{"id": "x", "graph_order": 1}]'])
 def test_what_is_no_tree_is_refused(tmp_path, text):
     path = tmp_path / "tree.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"tree\.json is not an Allen structure tree"):
         read_structures(path)
+
+
+@pytest.mark.parametrize(
+    ("n", "message"), [(-1, r"it is not whole \("), (200, r"it is not whole \("), (0, "it is empty")]
+)
+def test_a_tree_that_was_cut_off_is_told(tmp_path, miniature, n, message):
+    path = tmp_path / "tree.json"
+    path.write_bytes(miniature.structures.read_bytes().rstrip()[:n])
+    with pytest.raises(InputError, match=message) as caught:
+        read_structures(path)
+    assert f"{path} is cut off, damaged or another file" in str(caught.value)
+    assert str(caught.value).endswith("fetch it again")
+
+
+def test_a_page_in_place_of_the_tree_is_told(tmp_path):
+    path = tmp_path / "tree.json"
+    path.write_text("<html>")
+    with pytest.raises(InputError, match=r"tree\.json is cut off, damaged or another file: it is no JSON"):
+        read_structures(path)
+    with pytest.raises(InputError, match=r"nowhere\.json cannot be read"):
+        read_structures(tmp_path / "nowhere.json")
+
+
+@pytest.fixture(params=["read_annotation", "read_grid"])
+def read_volume(request):
+    return {"read_annotation": read_annotation, "read_grid": read_grid}[request.param]
+
+
+@pytest.mark.parametrize("n", [20, 200, 400, 3000, -12, -9, -4, -1])
+def test_an_annotation_that_was_cut_off_is_told(tmp_path, n, read_volume):
+    path = tmp_path / "annotation.nrrd"
+    write_annotation(path, _narrow_brain())
+    read_volume(path)
+    path.write_bytes(path.read_bytes()[:n])
+    with pytest.raises(InputError) as caught:
+        read_volume(path)
+    assert str(caught.value).startswith(f"{path} is cut off or damaged: ")
+    assert str(caught.value).endswith("; fetch it again")
+
+
+def test_an_annotation_that_was_altered_is_told(tmp_path, read_volume):
+    path = tmp_path / "annotation.nrrd"
+    write_annotation(path, _narrow_brain())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"annotation\.nrrd is cut off or damaged: .*; fetch it again"):
+        read_volume(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"was not read as an NRRD volume: it is empty; fetch it again"):
+        read_volume(path)
+    with pytest.raises(InputError, match=r"nowhere\.nrrd cannot be read"):
+        read_volume(tmp_path / "nowhere.nrrd")
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])
+def test_volumes_of_other_encodings_and_in_two_files_are_read(tmp_path, encoding):
+    values = np.arange(24, dtype=np.uint32).reshape(2, 3, 4)
+    for name in ("a.nrrd", "a.nhdr"):
+        nrrd.write(str(tmp_path / name), values, {"encoding": encoding})
+        np.testing.assert_array_equal(read_nrrd(tmp_path / name)[0], values)
+    for path in [each for each in tmp_path.iterdir() if each.suffix not in (".nhdr", ".nrrd")]:
+        path.unlink()
+    with pytest.raises(InputError, match=r"a\.nhdr was not read as an NRRD volume"):
+        read_nrrd(tmp_path / "a.nhdr")
 
 
 @pytest.mark.mirror

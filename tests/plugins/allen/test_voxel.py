@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from fctoolbox_allen.voxel_miniature import DIVISIONS, write_model
 from fctoolbox_allen.voxel_units import World, find_sources, find_structures, parcels_of, side_of, unit_volume
 
 from fctoolbox import InputError, analyse_origin, cli, cosine_similarity
+from fctoolbox.data import sha256_of
 from fctoolbox.errors import DataUnavailable
 from fctoolbox.plugins import load_source
 from fctoolbox.testing import check_source
@@ -311,18 +313,26 @@ def test_what_is_synthetic_says_so(system):
         ({"targets": ","}, "targets is empty"),
         ({"targets": "fiber tracts"}, "has no voxel among the model's targets"),
         ({"n_rois": 10**6}, "n_rois is 1,000,000; it must lie between"),
-        ({"n_rois": 24}, "1 units lie in Isocortex (left), and at least 3 are needed"),
+        ({"n_rois": 24}, "1 unit lies in Isocortex (left), and at least 3 are needed"),
         ({"n_rois": N_ROIS - 1}, "series.npz holds series of regions made with n_rois=600, but n_rois is 599"),
         ({"seed": 1}, "series.npz holds series of regions made with seed=0, but seed is 1"),
         ({"n_rois": 0}, "n_rois is 0"),
         ({"max_gb": 0}, "max_gb is 0"),
         ({"annotation": "nowhere.nrrd"}, "annotation is nowhere.nrrd, which is no file"),
+        ({"tree": "nowhere.json"}, "tree is nowhere.json, which is no file"),
+        ({"export": "nowhere"}, "nowhere is no export: it has no export.json"),
+        ({"export": "x", "tree": "a.json"}, "export has an annotation and a tree already; leave tree out, or export"),
+        (
+            {"export": "x", "tree": "a.json", "annotation": "a.nrrd"},
+            "leave annotation and tree out, or export",
+        ),
+        ({"structures": "TH"}, "source 'mouse-voxel' has no option 'structures'"),
         ({"roi_volume": "nowhere.nii"}, "roi_volume is nowhere.nii, which is no file"),
         ({"series": "a.npz", "runs": "b.nii"}, "give the activity as one of series"),
-        ({"confounds": "c.tsv", "low": 0.02, "t_r": 1.0}, "confounds, low belongs to runs of your own"),
+        ({"confounds": "c.tsv", "low": 0.02, "t_r": 1.0}, "confounds, low belong to runs of your own"),
         ({"series": "a.npz", "scrub": ["a.txt"]}, "scrub belongs to runs of your own: name their files with runs"),
         ({"mask": "m.nii"}, "mask belongs to runs"),
-        ({"columns": "x", "high": 0.2, "smoothing_fwhm": 0}, "columns, high, smoothing_fwhm belongs to runs"),
+        ({"columns": "x", "high": 0.2, "smoothing_fwhm": 0}, "columns, high, smoothing_fwhm belong to runs"),
         ({"units": "voxels", "roi_volume": "a.nii"}, "roi_volume is for units=rois"),
         ({"hemi": "left"}, "source 'mouse-voxel' has no option 'hemi'"),
     ],
@@ -332,6 +342,78 @@ def test_options_that_cannot_be_met(folder, options, message):
     with pytest.raises(InputError) as caught:
         load_source(SOURCES["mouse-voxel"], **chosen)
     assert message in str(caught.value)
+
+
+def exported(folder, path):
+    """An export with annotation and tree of the model's folder, which are taken away there."""
+    files = {"annotation": "annotation_100.nrrd", "structures": "tree.json"}
+    path.mkdir()
+    for name in files.values():
+        shutil.move(folder / name, path / name)
+    hashes = {key: {"name": name, "sha256": sha256_of(path / name)} for key, name in files.items()}
+    hashes |= {key: {"name": f"{key}.none", "sha256": ""} for key in ("experiments", "unionizes")}  # nobody reads them
+    record = {"schema": 1, "structures": ["grey"], "resolution": 100, "n_experiments": 0, "files": hashes}
+    (path / "export.json").write_text(json.dumps(record))
+    return path
+
+
+def test_annotation_and_tree_of_an_export(folder, system, tmp_path):
+    other = tmp_path / "model"
+    shutil.copytree(folder, other)
+    export = exported(other, tmp_path / "export")
+    found = load_voxel(model=str(other), n_rois=N_ROIS, export=str(export))
+    assert found.units == system.units
+    np.testing.assert_array_equal(found.projection.weights.left, system.projection.weights.left)
+    assert str(export) in found.provenance.notes["Annotation"]
+    assert found.provenance.files == ()
+    with (export / "annotation_100.nrrd").open("ab") as stream:
+        stream.write(b" ")
+    with pytest.raises(InputError, match=r"annotation_100\.nrrd is not the file that was exported"):
+        load_voxel(model=str(other), n_rois=N_ROIS, export=export)
+
+
+def test_without_activity_it_says_where_the_regions_are(folder, tmp_path):
+    other, rois = tmp_path / "model", tmp_path / "rois.nii.gz"
+    shutil.copytree(folder, other)
+    (other / "series.npz").unlink()
+    with pytest.raises(InputError, match=r"or put series\.npz into") as caught:
+        load_voxel(model=str(other), n_rois=N_ROIS)
+    assert "written" not in str(caught.value)
+    with pytest.raises(InputError, match=r"or put series\.npz into") as caught:
+        load_voxel(model=str(other), n_rois=N_ROIS, save_rois=str(rois))
+    assert str(caught.value).endswith(f"The regions were written to {rois}")
+    assert rois.is_file()
+
+
+@pytest.mark.parametrize("name", ["annotation_100.nrrd", "tree.json"])
+def test_a_damaged_annotation_or_tree_is_named(folder, tmp_path, name):
+    other = tmp_path / "model"
+    shutil.copytree(folder, other)
+    (other / name).write_bytes((other / name).read_bytes()[:1000])
+    with pytest.raises(InputError, match=rf"{other / name} is cut off.* damaged.*; fetch it again"):
+        load_voxel(model=str(other), n_rois=N_ROIS)
+
+
+def test_exchanged_masks_are_named(folder, tmp_path):
+    other = tmp_path / "model"
+    shutil.copytree(folder, other)
+    source, target = other / "source_mask_params.json", other / "target_mask_params.json"
+    shutil.copyfile(folder / source.name, target)
+    shutil.copyfile(folder / target.name, source)
+    with pytest.raises(InputError, match=r"source_mask_params\.json is the mask of the targets .* are exchanged"):
+        load_voxel(model=str(other), n_rois=N_ROIS)
+
+
+def test_one_time_series_is_spoken_of_in_the_singular(folder, tmp_path):
+    with np.load(folder / "series.npz") as content:
+        arrays = dict(content)
+    name = next(name for name, array in arrays.items() if array.ndim == 2)
+    few = arrays[name][:, :3].copy()
+    few[:, 1:] = 4
+    path = tmp_path / "series.npz"
+    np.savez(path, rois=arrays["rois"][:3], one=few)
+    with pytest.raises(InputError, match=r"^1 of the [\d,]+ units of Isocortex \(left\) has time series of use"):
+        load_voxel(model=str(folder), n_rois=N_ROIS, series=str(path))
 
 
 def test_too_few_time_series_are_told_why(folder, tmp_path):

@@ -3,10 +3,14 @@ import json
 
 import numpy as np
 import pytest
+from fctoolbox_allen import voxel_miniature
 from fctoolbox_allen.ccf import read_structures
 from fctoolbox_allen.files import ANNOTATION
 from fctoolbox_allen.grid import mirror_of, read_grid
 from fctoolbox_allen.knox.masks import MaskParams, parts_of, voxels_of
+from fctoolbox_allen.knox.store import NAMES
+from fctoolbox_allen.rois import MINIATURE_N_ROIS
+from fctoolbox_allen.voxel import load_voxel_miniature
 from fctoolbox_allen.voxel_choices import Choices
 from fctoolbox_allen.voxel_miniature import (
     DIVISIONS,
@@ -17,6 +21,8 @@ from fctoolbox_allen.voxel_miniature import (
     write_model,
     write_table,
 )
+
+from fctoolbox import InputError
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +104,36 @@ def test_the_random_state_of_others_is_left_alone(tmp_path):
     before = np.random.get_state()[1].copy()
     write_model(tmp_path, rng=3, choices=Choices(n_rois=600))
     np.testing.assert_array_equal(before, np.random.get_state()[1])
+
+
+def test_the_defaults_fit_each_other(tmp_path):
+    folder = tmp_path / "one" / "model"
+    write_model(str(folder), rng=0)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [*NAMES, "SYNTHETIC.txt", "annotation_100.nrrd", "series.npz", "tree.json"]
+    )
+    with np.load(folder / "series.npz") as series:
+        assert int(series["n_rois"]) == MINIATURE_N_ROIS == load_voxel_miniature.__kwdefaults__["n_rois"]
+
+
+def test_what_cannot_be_met_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(voxel_miniature, "write_table", lambda *_: pytest.fail("written before it was checked"))
+    with pytest.raises(InputError, match=r"n_rois is 15,314; it must lie between .* and 5,\d{3}, the number"):
+        write_model(tmp_path / "one" / "model", choices=Choices(n_rois=15_314))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_what_was_there(tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    (tmp_path / "tree.json").write_text("mine")
+    monkeypatch.setattr(voxel_miniature, "write_series", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_model(tmp_path, rng=0)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("tree.json", "mine")]
+    with pytest.raises(InputError, match=r"tree\.json.* cannot be written"):
+        write_model(tmp_path / "tree.json")
 
 
 @pytest.mark.slow

@@ -1,11 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fctoolbox_allen.ccf import Structure, read_structures
 from fctoolbox_allen.files import ANNOTATION, STRUCTURES
 from fctoolbox_allen.grid import LabelGrid, read_grid
-from fctoolbox_allen.knox.masks import MaskParams, parts_of, read_mask, voxels_of
+from fctoolbox_allen.knox.masks import MaskParams, check_sides, parts_of, read_mask, voxels_of
 from fctoolbox_allen.voxel_miniature import DIVISIONS
 
 from fctoolbox import InputError
@@ -84,6 +85,25 @@ def test_an_unknown_structure_is_blamed_on_the_file(tmp_path):
     with pytest.raises(InputError) as caught:
         voxels_of(LabelGrid(np.zeros((2, 2, 2), dtype=np.int64)), TREE, read_mask(path))
     assert f"{path}: the structure tree has no structure with the id 77" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (3, 2, r"s\.json is the mask of the targets \(hemisphere_id 3: both sides\), and t\.json that of the sources"),
+        (1, 3, r"s\.json has hemisphere_id 1 \(left\), but the model's sources lie on the right \(hemisphere_id 2\)"),
+        (3, 3, r"s\.json has hemisphere_id 3 \(both\), but the model's sources lie on the right"),
+        (2, 2, r"t\.json has hemisphere_id 2 \(right\), but the model's targets lie on both sides \(hemisphere_id 3\)"),
+        (2, 1, r"t\.json has hemisphere_id 1 \(left\), but the model's targets lie on both sides"),
+    ],
+)
+def test_a_mask_of_another_side_is_named(source, target, message):
+    with pytest.raises(InputError, match=message):
+        check_sides(MaskParams((1,), source, Path("s.json")), MaskParams((1,), target, Path("t.json")))
+
+
+def test_the_masks_of_the_model_are_right():
+    check_sides(MaskParams((1,), 2), MaskParams((1,), 3))
 
 
 @pytest.mark.mirror
