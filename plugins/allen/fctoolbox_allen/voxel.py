@@ -274,7 +274,7 @@ def _regions_named(choices: Choices) -> Iterator[None]:
     except InputError as error:
         if choices.save_rois is None:
             raise
-        written = Path(choices.save_rois).expanduser().resolve()
+        written = Path(choices.save_rois).expanduser()
         raise type(error)(f"{str(error).removesuffix('.')}. The regions were written to {written}") from error
 
 
