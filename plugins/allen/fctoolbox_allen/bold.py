@@ -21,6 +21,7 @@ from fctoolbox.chunks import content_key
 from fctoolbox.data import cache_folder, sha256_of, written_whole
 from fctoolbox.errors import InputError, blamed_on, listed
 from fctoolbox.similarity import functional_connectivity
+from fctoolbox.tables import check_exists
 from fctoolbox_allen.confounds import LEAST_TIMES, counted, kept_volumes, read_confounds, regressors_of
 from fctoolbox_allen.space import Grid, check_covered, check_same_space, check_size, grid_of
 
@@ -517,12 +518,14 @@ def _open(path: Path) -> Any:
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    check_exists(path)
     try:
-        return nibabel.load(path)
+        image: Any = nibabel.load(path)
     except (ImageFileError, HeaderDataError, ValueError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a NIfTI image: {error}") from error
+    if (kind := image.get_data_dtype()).kind not in "biuf":
+        raise InputError(f"{path} holds colours or complex numbers ({kind}); real numbers are needed. Export them")
+    return image
 
 
 def _four_dimensional(path: Path) -> Any:
