@@ -9,7 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from fctoolbox.chunks import content_key
 from fctoolbox.data import cache_folder, sha256_of, written_whole
-from fctoolbox.errors import InputError, listed
+from fctoolbox.errors import InputError, blamed_on, listed
 from fctoolbox.similarity import functional_connectivity
-from fctoolbox_allen.confounds import LEAST_TIMES, kept_volumes, read_confounds, regressors_of
-from fctoolbox_allen.space import Grid, check_covered, check_same_space, grid_of
+from fctoolbox.tables import check_exists
+from fctoolbox_allen.confounds import LEAST_TIMES, counted, kept_volumes, read_confounds, regressors_of
+from fctoolbox_allen.space import Grid, check_covered, check_same_space, check_size, grid_of
 
 # Part of the name of what is kept: raise it when the same files and settings shall give other numbers.
 _VERSION = 1
 _SAME_TR = 1e-3
 _NOTHING_LEFT = 1e-9
+_MASKED = "outside the mask"
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
@@ -49,6 +51,8 @@ class BoldRuns:
         How many volumes of each run were left out.
     grids : mapping of str to Grid
         The voxels of each run.
+    names : mapping of int to str
+        What messages call the labels; ``"label 7"`` where it says nothing.
     """
 
     series: Mapping[str, NDArray[np.float64]]
@@ -57,6 +61,7 @@ class BoldRuns:
     t_r: float
     scrubbed: Mapping[str, int]
     grids: Mapping[str, Grid]
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ def read_runs(
     confounds: Sequence[str | Path] | None = None,
     columns: Sequence[str] | None = None,
     scrub: str | Sequence[Any] | None = None,
+    names: Mapping[int, str] | None = None,
+    labels_name: str = "the labels",
 ) -> BoldRuns:
     """Mean time series of the regions of a label volume, cleaned by nilearn.
 
@@ -108,6 +115,10 @@ def read_runs(
     scrub : str or sequence, optional
         The column of the confounds that is 1 for a volume to be left out; or, for each run, one bool for each volume,
         the volumes' numbers (from 0), or a table: numbers in a column ``frame``, or 0 and 1 in a column ``scrub``.
+    names : mapping of int to str, optional
+        What messages call the labels, such as the area that each stands for.
+    labels_name : str
+        What messages call the labels together, where they are no file.
 
     Returns
     -------
@@ -124,37 +135,33 @@ def read_runs(
     nilearn; Lindquist et al. 2019, Human Brain Mapping 40:2358-2376 (why confounds are filtered too).
     """
     check_installed()
-    names = _run_names(paths)
+    run_names = _run_names(paths)
     cleaning = Cleaning(low, high, smoothing_fwhm)
-    label_image, label_name = label_volume(labels, "the labels")
-    ids = _label_ids(label_image, label_name)
-    mask_image = None if mask is None else label_volume(mask, "the mask")[0]
-    _check_each("confounds", confounds, names)
+    atlas = _atlas(labels, labels_name, names or {})
+    mask_volume = None if mask is None else _mask(mask)
+    _check_each("confounds", confounds, run_names)
     if scrub is not None and not isinstance(scrub, str):
-        _check_each("scrub", scrub, names)
+        _check_each("scrub", scrub, run_names)
     if (columns is not None or isinstance(scrub, str)) and confounds is None:
-        raise InputError("columns of the confounds were named, but no confounds were given")
+        option = "scrub" if isinstance(scrub, str) else "columns"
+        raise InputError(f"{option} names a column of the confounds, but no confounds were given; give their tables")
 
     from tqdm import tqdm
 
-    found: dict[str, _Run] = {}
-    spent: dict[str, float] = {}
-    for k, (name, path) in enumerate(tqdm(list(zip(names, paths, strict=True)), desc="runs", disable=None)):
-        image = _four_dimensional(Path(path))
-        spent[name] = _repetition_time(image, name, t_r)
-        _check_band(cleaning, spent[name], image.shape[3], name)
-        table = None if confounds is None else read_confounds(Path(confounds[k]), image.shape[3], name)
-        kept = kept_volumes(scrub if isinstance(scrub, str) or scrub is None else scrub[k], table, image.shape[3], name)
-        regressors = regressors_of(table, columns, scrub, kept, name)
-        found[name] = _cleaned(
-            image, Path(path), name, (label_image, label_name, ids), mask_image, spent[name], cleaning, regressors, kept
-        )
-    if max(spent.values()) - min(spent.values()) > _SAME_TR * min(spent.values()):
-        slow, fast = max(spent, key=lambda name: spent[name]), min(spent, key=lambda name: spent[name])
-        raise InputError(
-            f"the runs differ in their repetition time: {slow} has {spent[slow]:g} s, {fast} has {spent[fast]:g} s"
-        )
-    return _joined(found, ids, spent[names[0]])
+    jobs = []
+    for k, (name, path) in enumerate(zip(run_names, map(Path, paths), strict=True)):
+        image = _four_dimensional(path)
+        spent, n_times = _repetition_time(image, name, t_r), image.shape[3]
+        _check_band(cleaning, spent, n_times, name)
+        table = None if confounds is None else read_confounds(Path(confounds[k]), n_times, name)
+        kept = kept_volumes(scrub if isinstance(scrub, str) or scrub is None else scrub[k], table, n_times, name)
+        jobs.append(_Job(name, path, image, spent, regressors_of(table, columns, scrub, kept, name), kept))
+    # Before the first of them is read: cleaning many takes hours.
+    for job in jobs:
+        _check_space(job.grid, atlas, mask_volume)
+    _check_different(jobs)
+    found = {job.name: _cleaned(job, atlas, mask_volume, cleaning) for job in tqdm(jobs, desc="runs", disable=None)}
+    return _joined(found, atlas, None if mask_volume is None else mask_volume[1], jobs[0].t_r)
 
 
 def check_installed() -> None:
@@ -197,9 +204,14 @@ def label_volume(source: Any, what: str) -> tuple[Any, str]:
     with _readable(name):
         data = np.asarray(image.dataobj)
     if not np.isfinite(data).all():
-        raise InputError(f"{name} has values that are not finite (NaN or infinity); {what} must be whole numbers")
+        raise InputError(
+            f"{name} has values that are not finite (NaN or infinity); {what} must be whole numbers, 0 outside"
+        )
     if (data != np.round(data)).any() or np.abs(data).max(initial=0) >= 2**31:
-        raise InputError(f"{name} has values that are not whole numbers below 2³¹. Are those really {what}?")
+        raise InputError(
+            f"{name} has values that are not whole numbers below 2³¹. Are those really {what}? What was resampled must "
+            "be made again with the nearest neighbour, and a map of probabilities needs a threshold"
+        )
     return nibabel.Nifti1Image(data.astype(np.int32), image.affine), name
 
 
@@ -224,13 +236,48 @@ def group_connectivity(runs: BoldRuns) -> NDArray[np.float64]:
         if same.size:
             i, j = same[0]
             raise InputError(
-                f"{name}: the labels {runs.rois[i]} and {runs.rois[j]} have the same time series (r = {r[i, j]:.0f}), "
-                "so that their Fisher z is infinite. Do the confounds leave anything?"
+                f"{name}: {_called(runs.names, runs.rois[i])} and {_called(runs.names, runs.rois[j])} have the same "
+                f"time series (r = {r[i, j]:.0f}), so that their Fisher z is infinite. Leave one of them out; or do "
+                "the confounds leave nothing?"
             )
         total += np.arctanh(r)
     group: NDArray[np.float64] = np.tanh(total / len(runs.series))
     np.fill_diagonal(group, 1)
     return group
+
+
+@dataclass(frozen=True, eq=False)
+class _Atlas:
+    """The label volume, its labels, and what messages call it and them."""
+
+    image: Any
+    name: str
+    ids: NDArray[np.int64]
+    names: Mapping[int, str]
+
+    def sorted_out(self, dropped: Mapping[int, str]) -> str:
+        """The labels that were dropped for each reason."""
+        reasons = dict.fromkeys(dropped.values())
+        return "; ".join(
+            f"{listed(_called(self.names, each) for each, why in dropped.items() if why == reason)} ({reason})"
+            for reason in reasons
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """A run that is to be cleaned; its data are not read yet."""
+
+    name: str
+    path: Path
+    image: Any
+    t_r: float
+    regressors: NDArray[np.float64] | None
+    kept: NDArray[np.int64] | None
+
+    @property
+    def grid(self) -> Grid:
+        return grid_of(self.image, self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,40 +291,73 @@ class _Run:
     grid: Grid
 
 
-def _cleaned(
-    image: Any,
-    path: Path,
-    name: str,
-    labels: tuple[Any, str, NDArray[np.int64]],
-    mask: Any,
-    t_r: float,
-    cleaning: Cleaning,
-    regressors: NDArray[np.float64] | None,
-    kept: NDArray[np.int64] | None,
-) -> _Run:
-    """One run, from the cache if the same was done before."""
-    label_image, label_name, ids = labels
-    grid = grid_of(image, name)
-    check_same_space(grid_of(label_image, label_name), grid)
+def _called(names: Mapping[int, str], label: Any) -> str:
+    return names.get(int(label), f"label {label}")
+
+
+def _atlas(labels: Any, labels_name: str, names: Mapping[int, str]) -> _Atlas:
+    image, name = label_volume(labels, labels_name)
+    ids = _label_ids(image, name)
+    check_size(np.asarray(image.dataobj) != 0, grid_of(image, name))
+    return _Atlas(image, name, ids, names)
+
+
+def _mask(mask: Any) -> tuple[Any, str]:
+    """The mask, and what messages call it."""
+    image, name = label_volume(mask, "the mask")
+    if not np.asarray(image.dataobj).any():
+        raise InputError(f"{name} is 0 everywhere, so that it leaves nothing; a mask is not 0 inside the brain")
+    return image, name
+
+
+def _check_space(grid: Grid, atlas: _Atlas, mask: tuple[Any, str] | None) -> None:
+    check_same_space(grid_of(atlas.image, atlas.name), grid)
     if mask is not None:
-        check_same_space(grid_of(mask, "the mask"), grid)
-    n_scrubbed = 0 if kept is None else image.shape[3] - kept.size
-    kept_at = _kept_path(path, label_image, mask, t_r, cleaning, regressors, kept)
+        check_same_space(grid_of(*mask), grid)
+
+
+def _check_different(jobs: Sequence[_Job]) -> None:
+    """Refuse runs of different repetition times, and a run that is the copy of another."""
+    slow, fast = max(jobs, key=lambda job: job.t_r), min(jobs, key=lambda job: job.t_r)
+    if slow.t_r - fast.t_r > _SAME_TR * fast.t_r:
+        raise InputError(
+            f"the runs differ in their repetition time: {slow.name} has {slow.t_r:g} s, {fast.name} has "
+            f"{fast.t_r:g} s. Analyse them apart, or correct the header that is wrong"
+        )
+    sizes = Counter(job.path.stat().st_size for job in jobs)
+    first: dict[str, str] = {}
+    for job in jobs:
+        if sizes[job.path.stat().st_size] > 1 and first.setdefault(sha256_of(job.path), job.name) != job.name:
+            raise InputError(
+                f"{first[sha256_of(job.path)]} and {job.name} are the same run: their files are equal to the last "
+                "byte. Leave one of them out"
+            )
+
+
+def _cleaned(job: _Job, atlas: _Atlas, mask: tuple[Any, str] | None, cleaning: Cleaning) -> _Run:
+    """One run, from the cache if the same was done before."""
+    name, image, grid, ids = job.name, job.image, job.grid, atlas.ids
+    mask_image, mask_name = (None, None) if mask is None else mask
+    n_scrubbed = 0 if job.kept is None else image.shape[3] - job.kept.size
+    kept_at = _kept_path(job.path, atlas.image, mask_image, job.t_r, cleaning, job.regressors, job.kept)
     known = _from_cache(kept_at)
     if known is not None:
         return _Run(*known, n_scrubbed, grid)
-    of_voxel = _on_grid(label_image, image, grid, label_name)
-    in_mask = np.ones(grid.shape, bool) if mask is None else _on_grid(mask, image, grid, "the mask") != 0
+    of_voxel = _on_grid(atlas.image, image, grid, atlas.name)
+    in_mask = np.ones(grid.shape, bool) if mask is None else _on_grid(mask_image, image, grid, mask[1]) != 0
     with _readable(name):
         # Written to below: of an uncompressed file this is a copy-on-write map, of others an array of our own.
         data = np.asarray(image.dataobj, dtype=np.float32)
-    measured, silent = _measured(data, (of_voxel != 0) & in_mask, name)
-    check_covered((of_voxel != 0) & in_mask, measured, grid, label_name)
+    measured, silent = _measured(data, np.where(in_mask, of_voxel, 0), name, atlas.names)
+    check_covered((of_voxel != 0) & in_mask, measured, grid, atlas.name)
     dropped = _unmeasured(ids, of_voxel, in_mask, measured, silent)
     if len(dropped) == len(ids):
-        raise InputError(f"{name}: none of the {len(ids)} labels of {label_name} was measured ({listed(dropped)})")
+        raise InputError(
+            f"{name}: none of the {counted(len(ids), 'label')} of {atlas.name} was measured: "
+            f"{atlas.sorted_out(_with_mask(dropped, mask_name))}. Look at run, labels and mask one over the other"
+        )
     found, series = _extracted(data, image, of_voxel, in_mask & measured, cleaning.smoothing_fwhm)
-    series = _filtered(series, t_r, cleaning, regressors, kept)
+    series = _filtered(series, job.t_r, cleaning, job.regressors, job.kept)
     spread = series.std(axis=0)
     empty = spread <= _NOTHING_LEFT * np.median(spread)
     dropped |= dict.fromkeys((int(each) for each in found[empty]), "nothing is left of it after cleaning")
@@ -285,20 +365,26 @@ def _cleaned(
     return _Run(found[~empty], series[:, ~empty], dropped, n_scrubbed, grid)
 
 
+def _with_mask(dropped: Mapping[int, str], mask_name: str | None) -> dict[int, str]:
+    """The reasons with the mask's name: not kept in the cache, where another file of the same content finds them."""
+    return {label: f"{why} {mask_name}" if why == _MASKED else why for label, why in dropped.items()}
+
+
 def _measured(
-    data: NDArray[np.float32], needed: NDArray[np.bool_], name: str
+    data: NDArray[np.float32], of_voxel: NDArray[np.int64], name: str, names: Mapping[int, str]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Voxels whose signal changes, and voxels that are empty; `data` is centred, and what was not measured made 0."""
     finite = np.isfinite(data)
     always, ever = finite.all(axis=3), finite.any(axis=3)
-    gaps = ever & ~always & needed
+    gaps = ever & ~always & (of_voxel != 0)
     if gaps.any():
         voxel = tuple(int(i) for i in np.argwhere(gaps)[0])
         frame = int(np.argmin(finite[voxel]))
+        regions = listed(_called(names, each) for each in np.unique(of_voxel[gaps]))
         raise InputError(
-            f"{name}: {int(gaps.sum())} voxels with a label are not finite (NaN or infinity) in some volumes and "
-            f"finite in others, the first at {voxel} in volume {frame} (counted from 0). Nothing is filled in: leave "
-            "these voxels out with a mask"
+            f"{name}: NaN or infinity in some volumes and numbers in others, in {counted(int(gaps.sum()), 'voxel')} of "
+            f"{regions}; the first at {voxel} in volume {frame} (counted from 0). Nothing is filled in: leave these "
+            "voxels out with a mask"
         )
     data[~always] = 0
     silent = ~always | ~data.any(axis=3)
@@ -319,7 +405,7 @@ def _unmeasured(
     """Labels without a measured voxel, and the reason."""
     reasons = (
         (np.ones(of_voxel.shape, bool), "no voxel on the grid of the run (too small, or outside the field of view)"),
-        (in_mask, "outside the mask"),
+        (in_mask, _MASKED),
         (in_mask & ~silent, "outside the field of view"),
         (in_mask & measured, "constant"),
     )
@@ -394,16 +480,19 @@ def _filtered(
     return centred
 
 
-def _joined(found: Mapping[str, _Run], ids: NDArray[np.int64], t_r: float) -> BoldRuns:
+def _joined(found: Mapping[str, _Run], atlas: _Atlas, mask_name: str | None, t_r: float) -> BoldRuns:
     """The runs, cut to the labels that all of them have."""
-    several = len(found) > 1
-    dropped: dict[int, str] = {}
+    runs_of: dict[int, dict[str, list[str]]] = {}
     for name, run in found.items():
-        for label, reason in run.dropped.items():
-            dropped.setdefault(label, f"{reason} (run {name})" if several else reason)
-    rois = np.array([label for label in ids if int(label) not in dropped], dtype=np.int64)
+        for label, reason in _with_mask(run.dropped, mask_name).items():
+            runs_of.setdefault(label, {}).setdefault(reason, []).append(name)
+    dropped = {label: _why(reasons, len(found)) for label, reasons in runs_of.items()}
+    rois = np.array([label for label in atlas.ids if int(label) not in dropped], dtype=np.int64)
     if not rois.size:
-        raise InputError(f"no label was measured in all of the {len(found)} runs")
+        raise InputError(
+            f"none of the {counted(len(atlas.ids), 'label')} of {atlas.name} was measured in all of the "
+            f"{counted(len(found), 'run')}: {atlas.sorted_out(dropped)}. Leave the runs out that cover little"
+        )
     series = {name: run.series[:, np.searchsorted(run.ids, rois)] for name, run in found.items()}
     return BoldRuns(
         series=series,
@@ -412,6 +501,15 @@ def _joined(found: Mapping[str, _Run], ids: NDArray[np.int64], t_r: float) -> Bo
         t_r=t_r,
         scrubbed={name: run.n_scrubbed for name, run in found.items()},
         grids={name: run.grid for name, run in found.items()},
+        names=atlas.names,
+    )
+
+
+def _why(reasons: Mapping[str, Sequence[str]], n_runs: int) -> str:
+    """Why a label has no series; with the runs' names, where it is not so in all of them."""
+    return "; ".join(
+        reason if len(runs) == n_runs else f"{reason} ({'run' if len(runs) == 1 else 'runs'} {listed(runs)})"
+        for reason, runs in reasons.items()
     )
 
 
@@ -420,18 +518,23 @@ def _open(path: Path) -> Any:
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
+    check_exists(path)
     try:
-        return nibabel.load(path)
+        image: Any = nibabel.load(path)
     except (ImageFileError, HeaderDataError, ValueError, OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read as a NIfTI image: {error}") from error
+    if (kind := image.get_data_dtype()).kind not in "biuf":
+        raise InputError(f"{path} holds colours or complex numbers ({kind}); real numbers are needed. Export them")
+    return image
 
 
 def _four_dimensional(path: Path) -> Any:
     image = _open(path)
     if len(image.shape) != 4 or image.shape[3] < 2:
-        raise InputError(f"{path} has the shape {image.shape}; a run has four dimensions, the last of them time")
+        raise InputError(
+            f"{path} has the shape {image.shape}; a run has four dimensions, the last of them time. Is it a mean "
+            "image, or an anatomical one?"
+        )
     return image
 
 
@@ -441,14 +544,14 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{name} is damaged, or was cut off: {error}") from error
+        raise InputError(f"{name} is damaged, or was cut off: {error}. Copy or export it again") from error
 
 
 def _label_ids(image: Any, name: str) -> NDArray[np.int64]:
     ids: NDArray[np.int64] = np.unique(np.asarray(image.dataobj)).astype(np.int64)
     ids = ids[ids != 0]
     if not ids.size:
-        raise InputError(f"{name} holds no label: all its voxels are 0")
+        raise InputError(f"{name} holds no label: all its voxels are 0; each region needs a number of its own")
     return ids
 
 
@@ -477,13 +580,20 @@ def _repetition_time(image: Any, name: str, t_r: float | None) -> float:
     if t_r is not None and not (isinstance(t_r, int | float) and not isinstance(t_r, bool) and 0 < t_r < np.inf):
         raise InputError(f"t_r is {t_r!r}; it must be a positive number of seconds")
     unit = image.header.get_xyzt_units()[1] if hasattr(image.header, "get_xyzt_units") else "unknown"
-    said = float(image.header.get_zooms()[3]) * _SECONDS.get(unit, 0.0)  # without a unit the number means nothing
+    number = float(image.header.get_zooms()[3])
+    said = number * _SECONDS.get(unit, 0.0)  # without a unit the number means nothing
     if t_r is None:
-        if not said > 0:
-            raise InputError(f"{name}: its header does not say the repetition time; give it in seconds as t_r")
+        if not 0 < said < np.inf:
+            what = f"{number:g} s" if unit in _SECONDS else f"{number:g} without a unit of time"
+            raise InputError(
+                f"{name}: its header does not say the repetition time (it has {what}); give it in seconds as t_r"
+            )
         return said
-    if said > 0 and abs(said - t_r) > _SAME_TR * t_r:
-        raise InputError(f"{name}: its header says a repetition time of {said:g} s, but t_r is {t_r:g} s")
+    if 0 < said < np.inf and abs(said - t_r) > _SAME_TR * t_r:
+        raise InputError(
+            f"{name}: its header says a repetition time of {said:g} s, but t_r is {t_r:g} s. Leave t_r out where the "
+            "header is right; where it is wrong, correct it"
+        )
     return float(t_r)
 
 
@@ -494,19 +604,25 @@ def _check_band(cleaning: Cleaning, t_r: float, n_times: int, name: str) -> None
         if value is not None and not 0 < value < nyquist:
             raise InputError(
                 f"{option} is {value:g} Hz, but {name} (a volume every {t_r:g} s) holds only frequencies between 0 and "
-                f"{nyquist:g} Hz"
+                f"{nyquist:g} Hz; give one of these, or 0 to leave that side of the band open"
             )
     if low is not None and high is not None and low >= high:
-        raise InputError(f"the band from low = {low:g} Hz to high = {high:g} Hz is empty")
+        raise InputError(f"the band from low = {low:g} Hz to high = {high:g} Hz is empty; low must be less")
     if width is not None and not 0 <= width < np.inf:
         raise InputError(f"smoothing_fwhm is {width!r}; it must be a width in mm, 0 for none")
     if (low is not None or high is not None) and n_times < LEAST_TIMES:
-        raise InputError(f"{name} has {n_times} volumes; to filter it, at least {LEAST_TIMES} are needed")
+        raise InputError(
+            f"{name} has {counted(n_times, 'volume')}; to filter it, at least {LEAST_TIMES} are needed. Is it a run of "
+            "its own, or a test of the scanner?"
+        )
 
 
 def _check_each(option: str, given: Sequence[Any] | None, names: Sequence[str]) -> None:
     if given is not None and len(given) != len(names):
-        raise InputError(f"{option} has {len(given)} entries, but there are {len(names)} runs: one for each is needed")
+        raise InputError(
+            f"{option} has {counted(len(given), 'entry', 'entries')}, but there {'is' if len(names) == 1 else 'are'} "
+            f"{counted(len(names), 'run')} ({listed(names)}): one for each is needed, in the same order"
+        )
 
 
 def _run_names(paths: Sequence[str | Path]) -> list[str]:
@@ -519,7 +635,7 @@ def _run_names(paths: Sequence[str | Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     twice = next(name for name, count in Counter(names).items() if count > 1)
-    raise InputError(f"the run {twice} was given twice")
+    raise InputError(f"the run {twice} was given twice; leave it out once")
 
 
 def _kept_path(path: Path, labels: Any, mask: Any, *settings: Any) -> Path:
@@ -538,12 +654,13 @@ def _from_cache(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], dic
             reasons = zip(arrays["dropped"].tolist(), arrays["reasons"].tolist(), strict=True)
             return arrays["ids"], arrays["series"], dict(reasons)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        path.unlink()  # damaged, so made anew
+        with _cache_blamed(), blamed_on(f"{path} is damaged, and cannot be made anew"):
+            path.unlink()
         return None
 
 
 def _keep(path: Path, ids: NDArray[np.int64], series: NDArray[np.float64], dropped: Mapping[int, str]) -> None:
-    with written_whole(path) as temporary:
+    with _cache_blamed(), written_whole(path) as temporary:
         np.savez(
             temporary,
             ids=ids,
@@ -551,3 +668,15 @@ def _keep(path: Path, ids: NDArray[np.int64], series: NDArray[np.float64], dropp
             dropped=np.array(list(dropped), dtype=np.int64),
             reasons=np.array(list(dropped.values()), dtype=str),
         )
+
+
+@contextmanager
+def _cache_blamed() -> Iterator[None]:
+    """Say what to do where the cache cannot be written."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{error}. The cleaned series of a run are kept there: make room or give the right to write, or name "
+            "another folder with the environment variable FCTOOLBOX_CACHE"
+        ) from error

@@ -1,7 +1,7 @@
 """A laboratory's own rsfMRI runs: from the labels of its atlas to the areas of the mouse cortex."""
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fctoolbox.system import RecurrentActivity
 from fctoolbox.tables import check_exists, text_rows
 from fctoolbox_allen.bold import BoldRuns, check_installed, group_connectivity, label_volume, read_runs
 from fctoolbox_allen.ccf import HEMISPHERES, Structure
+from fctoolbox_allen.confounds import counted
 from fctoolbox_allen.space import check_sides, grid_of
 
 PACKAGES = ("nilearn", "nibabel")
@@ -136,20 +137,34 @@ def read_own(own: OwnRuns, hemisphere: str, structures: Mapping[str, Structure],
     else:
         volume = _one_side(volume, image, hemisphere, name)
     area_of = _areas(table, structures, regions, left_out)
-    if len(set(area_of.values())) < 3:
+    n_areas = len(set(area_of.values()))
+    if n_areas < 3:
         raise InputError(
-            f"{name}: {len(set(area_of.values()))} of its labels are isocortical areas of the {hemisphere} hemisphere "
-            f"that the connectome holds, and 3 are needed. Left out: {_reasons(left_out) or 'none'}. Without "
-            "label_names the labels must be ids of the Allen structure tree"
+            f"{name}: its labels name {counted(n_areas, 'isocortical area')} of the {hemisphere} hemisphere that the "
+            f"connectome holds, and 3 are needed. Left out: {_reasons(left_out) or 'none'}. Without label_names the "
+            "labels must be ids of the Allen structure tree"
         )
     merged = np.zeros(volume.shape, dtype=np.int32)
     acronyms = tuple(acronym for acronym in structures if acronym in set(area_of.values()))
     for label, acronym in area_of.items():
         merged[volume == label] = acronyms.index(acronym) + 1
-    bold = cleaned(own, paths, nibabel.Nifti1Image(merged, image.affine))
-    left_out |= {acronyms[label - 1]: reason for label, reason in bold.dropped.items()}
+    numbers = {acronym: _numbers(label for label, area in area_of.items() if area == acronym) for acronym in acronyms}
+    called = {k: f"{acronym} ({numbers[acronym]})" for k, acronym in enumerate(acronyms, start=1)}
+    bold = cleaned(own, paths, nibabel.Nifti1Image(merged, image.affine), name, called)
+    dropped = {acronyms[label - 1]: reason for label, reason in bold.dropped.items()}
+    left_out |= {acronym: f"{reason}; {numbers[acronym]}" for acronym, reason in dropped.items()}
     areas = tuple(acronyms[label - 1] for label in bold.rois)
+    if len(areas) < 3:
+        raise InputError(
+            f"{name}: {counted(len(areas), 'area')} ({listed(areas)}) {'was' if len(areas) == 1 else 'were'} measured "
+            f"in all runs, and 3 are needed. Left out: {_reasons(left_out)}"
+        )
     return OwnActivity(areas, run_activity(bold), left_out, _notes(own, bold, paths, name, left_out))
+
+
+def _numbers(labels: Iterable[int]) -> str:
+    several = sorted(labels)
+    return f"{'label' if len(several) == 1 else 'labels'} {listed(several)}"
 
 
 def run_activity(bold: BoldRuns) -> RecurrentActivity:
@@ -174,21 +189,23 @@ def found_paths(option: str, given: str | Sequence[str | Path]) -> list[Path]:
     """
     words = [word.strip() for word in given.split(",") if word.strip()] if isinstance(given, str) else list(given)
     if not words:
-        raise InputError(f"{option} names no file")
+        raise InputError(f"{option} names no file; give names or patterns, separated by commas")
     paths: list[Path] = []
     for word in words:
         # Path.glob takes no pattern that begins with a slash.
         found = sorted(glob.glob(str(word), recursive=True)) if glob.has_magic(str(word)) else [str(word)]  # noqa: PTH207
         if not found:
-            raise InputError(f"{option}: no file is called like {word}")
+            raise InputError(
+                f"{option}: no file is called like {word}. A path is sought from the folder that fctoolbox is called in"
+            )
         paths += map(Path, found)
     for path in paths:
         check_exists(path)
     return paths
 
 
-def cleaned(own: OwnRuns, paths: Sequence[Path], labels: Any) -> BoldRuns:
-    """The time series of the labels of an image, cleaned as the options say."""
+def cleaned(own: OwnRuns, paths: Sequence[Path], labels: Any, labels_name: str, names: Mapping[int, str]) -> BoldRuns:
+    """The time series of the labels of an image, cleaned as the options say; names are what messages call them."""
     return read_runs(
         paths,
         labels,
@@ -198,16 +215,26 @@ def cleaned(own: OwnRuns, paths: Sequence[Path], labels: Any) -> BoldRuns:
         high=own.high or None,
         smoothing_fwhm=own.smoothing_fwhm,
         confounds=None if own.confounds is None else found_paths("confounds", own.confounds),
-        columns=own.columns.split(",") if isinstance(own.columns, str) else own.columns,
+        columns=[word.strip() for word in own.columns.split(",")] if isinstance(own.columns, str) else own.columns,
         scrub=_scrub(own),
+        names=names,
+        labels_name=labels_name,
     )
 
 
 def _scrub(own: OwnRuns) -> Any:
     """The name of a column, or a table for each run."""
-    if isinstance(own.scrub, str) and (own.confounds is None or Path(own.scrub.partition(",")[0]).suffix):
-        return found_paths("scrub", own.scrub)
-    return own.scrub
+    if not isinstance(own.scrub, str):
+        return own.scrub
+    word = own.scrub.partition(",")[0]
+    if own.confounds is not None and not Path(word).suffix:
+        return own.scrub
+    if own.confounds is None and not (Path(word).suffix or glob.has_magic(own.scrub) or Path(word).exists()):
+        raise InputError(
+            f"scrub is '{own.scrub}', and there is no such file. Where it is a column of the confounds, give their "
+            "tables as confounds"
+        )
+    return found_paths("scrub", own.scrub)
 
 
 def _labels(
@@ -221,13 +248,17 @@ def _labels(
         # Many small numbers are ids of the tree, too: labels that merely count would get names of strangers.
         if not known or present == set(range(1, len(present) + 1)):
             raise InputError(
-                f"{what}: its {len(present)} labels ({listed(sorted(present))}) are no ids of the Allen structure "
-                "tree; give a table of names with label_names"
+                f"{what}: its {counted(len(present), 'label')} ({listed(sorted(present))}) "
+                f"{'is no id' if len(present) == 1 else 'are no ids'} of the Allen structure tree; give a table of "
+                "names with label_names"
             )
     else:
         known = [label for label in read_label_names(names) if label.id in present]
         if not known:
-            raise InputError(f"{names} names none of the labels of {what} ({listed(sorted(present))})")
+            raise InputError(
+                f"{names} names none of the labels of {what} ({listed(sorted(present)) or 'it has none'}). Do the two "
+                "belong together?"
+            )
     unnamed = present - {label.id for label in known}
     return known, {f"label {each}": "it has no name" for each in sorted(unnamed)}
 
@@ -266,7 +297,11 @@ def read_label_names(path: str | Path) -> list[_Label]:
         labels.append(_Label(int(cells[number]), cells[name], _SIDES.get(word, "")))
     ids = [label.id for label in labels]
     if twice := sorted({each for each in ids if ids.count(each) > 1}):
-        raise InputError(f"{path}: the id {listed(twice)} stands in more than one row")
+        one = len(twice) == 1
+        raise InputError(
+            f"{path}: the {'id' if one else 'ids'} {listed(twice)} {'stands' if one else 'stand'} in more than one "
+            "row; each needs a single name"
+        )
     return labels
 
 
@@ -275,8 +310,9 @@ def _check_sides(volume: NDArray[Any], image: Any, table: Sequence[_Label], what
     for label in table:
         if label.side:
             voxels = np.argwhere(volume == label.id).mean(axis=0)
-            x_of[f"{label.name} {label.id}"] = float(image.affine[0, :3] @ voxels + image.affine[0, 3])
-            side_of[f"{label.name} {label.id}"] = label.side
+            called = f"{label.name} (label {label.id})"
+            x_of[called] = float(image.affine[0, :3] @ voxels + image.affine[0, 3])
+            side_of[called] = label.side
     check_sides(x_of, side_of, what)
 
 
@@ -338,10 +374,11 @@ def _reasons(left_out: Mapping[str, str]) -> str:
 def _notes(
     own: OwnRuns, bold: BoldRuns, paths: Sequence[Path], labels: str, left_out: Mapping[str, str]
 ) -> dict[str, str]:
+    others = f"{len(left_out)} left out: {_reasons(left_out)}" if left_out else "none left out"
     return {
-        "Scans": f"{len(bold.series)} runs of your own, a volume every {bold.t_r:g} s ({volumes_note(bold)}); "
-        "mean of their Fisher z, as r",
-        "Labels": f"{labels}; left out: {_reasons(left_out) or 'none'}",
+        "Scans": f"{counted(len(bold.series), 'run')} of your own, a volume every {bold.t_r:g} s "
+        f"({volumes_note(bold)}); " + ("Pearson r" if len(bold.series) == 1 else "mean of their Fisher z, as r"),
+        "Labels": f"{labels}; {counted(len(bold.rois), 'area')}; {others}",
         **cleaning_notes(own, paths),
     }
 
@@ -349,7 +386,8 @@ def _notes(
 def volumes_note(bold: BoldRuns) -> str:
     """How many volumes of each run were used, and how many were scrubbed."""
     return listed(
-        f"{name}: {len(series)} volumes" + (f" ({bold.scrubbed[name]} scrubbed)" if bold.scrubbed[name] else "")
+        f"{name}: {counted(len(series), 'volume')}"
+        + (f" ({bold.scrubbed[name]} scrubbed)" if bold.scrubbed[name] else "")
         for name, series in bold.series.items()
     )
 

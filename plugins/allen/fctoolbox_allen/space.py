@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError, listed
 
-# Two grids of one space may differ in resolution, but a factor of 10 is the scanner's trick of enlarged headers.
+# Voxels may be of any size (labels of 25 µm, runs of 0.4 mm), but two views of one brain are about as large: a factor
+# of 10 is the trick of enlarged headers, with which software for human brains takes those of rodents.
 _MOST_RATIO = 6.0
+# From bulb to brain stem a mouse brain is less than 20 mm long; ten times a hemisphere's cortex is more than 50 mm.
+_LONGEST_BRAIN_MM = 30.0
+_TRUE_SIZE = (
+    "Give all files their true size: with nibabel, divide the first three rows of the affine by {factor:,} (the how-to "
+    "page 'Your own mouse rsfMRI' shows how)"
+)
 # Of the smaller field of view, how much the other must hold; partial coverage is common, other places are not.
 _LEAST_OVERLAP = 0.5
 _LEAST_COVERED = 0.25
@@ -45,7 +52,10 @@ class Grid:
     def __post_init__(self) -> None:
         affine = np.asarray(self.affine, dtype=float)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-            raise InputError(f"{self.name}: its affine is no map from voxels to mm: {affine.tolist()}")
+            raise InputError(
+                f"{self.name}: its affine is no map from voxels to mm: {affine.tolist()}. Correct its header, or "
+                "export it again"
+            )
 
     @property
     def axis_codes(self) -> str:
@@ -67,6 +77,11 @@ class Grid:
         return np.stack([places.min(axis=0), places.max(axis=0)])
 
     @property
+    def extent(self) -> NDArray[np.float64]:
+        """Size of the field of view along each axis, mm."""
+        return np.asarray(self.spacing * np.array(self.shape))
+
+    @property
     def axis_of_sides(self) -> int:
         """The axis that runs between left and right."""
         return next(axis for axis, letter in enumerate(self.axis_codes) if letter in "LR")
@@ -84,7 +99,7 @@ def grid_of(image: Any, name: str) -> Grid:
 
 
 def check_same_space(reference: Grid, other: Grid) -> None:
-    """Refuse two grids that are not in one space: axes, handedness, size of voxels, field of view.
+    """Refuse two grids that are not in one space: axes, handedness, size, field of view.
 
     Other voxels in the same space pass: the labels are brought onto those of the run.
 
@@ -107,11 +122,14 @@ def check_same_space(reference: Grid, other: Grid) -> None:
             "right, store both as RAS (nibabel.as_closest_canonical, or fslreorient2std) and look at one over the "
             "other before you go on"
         )
-    ratio = other.spacing / reference.spacing
-    if ratio.max() > _MOST_RATIO or ratio.min() < 1 / _MOST_RATIO:
+    small, large = sorted((reference, other), key=_longest)
+    ratio = _longest(large) / _longest(small)
+    if ratio > _MOST_RATIO:
+        factor = 10 ** max(1, round(float(np.log10(ratio))))
         raise InputError(
-            f"{other.name} has voxels of {_mm(other.spacing)} mm, but {reference.name} of {_mm(reference.spacing)} mm. "
-            "Is one of the headers enlarged (as for software that expects human brains), or in µm?"
+            f"{large.name} is {_mm(large.extent)} mm large (voxels of {_mm(large.spacing)} mm), but {small.name} is "
+            f"{_mm(small.extent)} mm (voxels of {_mm(small.spacing)} mm): about {factor:,} times. {_enlarged(factor)} "
+            + _TRUE_SIZE.format(factor=factor)
         )
     low = np.maximum(reference.box[0], other.box[0])
     high = np.minimum(reference.box[1], other.box[1])
@@ -120,8 +138,34 @@ def check_same_space(reference: Grid, other: Grid) -> None:
     if overlap < _LEAST_OVERLAP:
         raise InputError(
             f"{other.name} and {reference.name} are not in one space: their fields of view share {overlap:.0%} of the "
-            f"smaller one. x, y, z run over {_ranges(other)} mm in the one and {_ranges(reference)} mm in the other. "
-            "Register the run to the template of the labels first"
+            f"smaller one. x, y, z run over {_ranges(other)} mm in {other.name} and {_ranges(reference)} mm in "
+            f"{reference.name}. Register the runs to the template of the labels first (where that was done, one of the "
+            "two headers has lost its origin)"
+        )
+
+
+def check_size(labelled: NDArray[np.bool_], grid: Grid) -> None:
+    """Refuse labels that are too large for a mouse, as in files whose headers all are enlarged.
+
+    Two enlarged files agree with each other, but a smoothing of 0.5 mm would be one of 0.05 mm.
+
+    Parameters
+    ----------
+    labelled : (ni, nj, nk) array of bool
+    grid : Grid
+        Of the labels.
+
+    Raises
+    ------
+    InputError
+    """
+    spans = [np.flatnonzero(labelled.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    long = [float(np.ptp(span) + 1) * mm if span.size else 0.0 for span, mm in zip(spans, grid.spacing, strict=True)]
+    if max(long) > _LONGEST_BRAIN_MM:
+        factor = 10 if max(long) < 1000 else 1000
+        raise InputError(
+            f"{grid.name}: its labels are {_mm(np.array(long))} mm large, but a mouse brain is less than 20 mm long. "
+            f"{_enlarged(factor)} {_TRUE_SIZE.format(factor=factor)}"
         )
 
 
@@ -152,12 +196,14 @@ def check_covered(labelled: NDArray[np.bool_], measured: NDArray[np.bool_], grid
     if mirrored > covered + _CLEARLY:
         raise InputError(
             f"{grid.name} has signal in {covered:.0%} of the voxels of {labels}, but would have it in {mirrored:.0%} "
-            "of them if left and right were exchanged: one of the two is mirrored. Correct its header or its data"
+            "of them if left and right were exchanged: one of the two is mirrored. Look at one over the other, and "
+            "correct the header or the data of the wrong one"
         )
     if covered < _LEAST_COVERED:
         raise InputError(
-            f"{grid.name} has signal in only {covered:.0%} of the voxels of {labels}. Are both in one space? Look at "
-            "one over the other; where the run is meant to cover little, use labels of that part only"
+            f"{grid.name} has signal in only {covered:.0%} of the voxels of {labels} (its values are the same in all "
+            "volumes elsewhere). Are both in one space? Look at one over the other; where the run is meant to cover "
+            "little, use labels of that part only"
         )
 
 
@@ -184,15 +230,26 @@ def check_sides(x_of: Mapping[str, float], side_of: Mapping[str, str], labels: s
     if left >= right:
         raise InputError(
             f"{labels}: what is named left lies on the right (mean x {left:.2f} mm, against {right:.2f} mm of what is "
-            "named right; x grows to the right). Names or header are mirrored"
+            "named right; x grows to the right). Names or header are mirrored: correct the wrong one"
         )
     midline = (left + right) / 2
     wrong = [name for name, x in x_of.items() if (x < midline) != (side_of[name] == "left")]
     if wrong:
         raise InputError(
-            f"{labels}: {listed(f'{name} ({side_of[name]})' for name in wrong)} lies on the other side of the midline "
-            f"(x = {midline:.2f} mm)"
+            f"{labels}: {listed(f'{name}, named {side_of[name]},' for name in wrong)} "
+            f"{'lies' if len(wrong) == 1 else 'lie'} on the other side of the midline (x = {midline:.2f} mm). Correct "
+            "the table of names, or the volume"
         )
+
+
+def _longest(grid: Grid) -> float:
+    return float(grid.extent.max())
+
+
+def _enlarged(factor: int) -> str:
+    if factor == 10:
+        return "Its header seems enlarged ×10, as is done for software that expects human brains."
+    return "Is its header in µm?" if factor == 1000 else "Is its header enlarged, or in another unit than mm?"
 
 
 def _mm(values: NDArray[np.float64]) -> str:

@@ -80,7 +80,9 @@ def _from_runs(ids: NDArray[np.int64], volume: NDArray[np.int64], grid: LabelGri
         smoothing_fwhm=choices.smoothing_fwhm,
     )
     paths = own_runs.found_paths("runs", own.runs)
-    found = own_runs.cleaned(own, paths, _stored_like(units, grid, paths[0]))
+    volume_name = "the regions" if choices.roi_volume is None else Path(choices.roi_volume).name
+    called = {int(each): f"region {each}" for each in ids}
+    found = own_runs.cleaned(own, paths, _stored_like(units, grid, paths[0]), volume_name, called)
     notes = {"Runs": own_runs.volumes_note(found), **own_runs.cleaning_notes(own, paths)}
     return Series(np.asarray(found.rois), found.series, found.dropped, found.t_r, notes)
 

@@ -1,3 +1,4 @@
+import errno
 import gzip
 
 import numpy as np
@@ -188,7 +189,7 @@ def test_a_label_outside_the_field_of_view_is_dropped_and_named(labels, run, ser
     runs = read_runs([image, path], labels, mask=save(tmp_path / "mask.nii.gz", mask), smoothing_fwhm=1.5)
     assert runs.rois.tolist() == [3]
     assert runs.dropped == {
-        7: "outside the mask (run cut)",
+        7: "outside the mask mask.nii.gz",
         44: "constant (run cut)",
         120: "outside the field of view (run cut)",
     }
@@ -220,7 +221,9 @@ def test_only_measured_voxels_are_averaged(labels, run, series, tmp_path):
 def test_values_that_are_not_finite_now_and_then_are_refused(labels, run, series, tmp_path):
     data = nibabel.load(run(series)).get_fdata(dtype=np.float32)
     data[5, 4, 4, 17] = np.nan
-    with pytest.raises(InputError, match=r"gap: 1 voxels .* the first at \(5, 4, 4\) in volume 17 \(counted from 0\)"):
+    with pytest.raises(InputError, match=r"gap: NaN or infinity in some volumes .* in 1 voxel of VISp"):
+        read_runs([save(tmp_path / "gap.nii.gz", data, t_r=T_R)], labels, names={7: "VISp"})
+    with pytest.raises(InputError, match=r"1 voxel of label 7; the first at \(5, 4, 4\) in volume 17 \(counted from 0"):
         read_runs([save(tmp_path / "gap.nii.gz", data, t_r=T_R)], labels)
 
 
@@ -276,10 +279,10 @@ def test_a_damaged_cache_is_made_anew(labels, run, series, tmp_path):
     np.testing.assert_array_equal(only(read_runs([path], labels)), first)
 
 
-def test_runs_are_called_after_their_files(labels, run, series, tmp_path):
+def test_runs_are_called_after_their_files(labels, run, series, rng, tmp_path):
     for folder in ("ses-1", "ses-2"):
         (tmp_path / folder).mkdir()
-        run(series, f"{folder}/bold")
+        run({**series, 7: 10 * rng.standard_normal(N_TIMES)}, f"{folder}/bold")
     runs = read_runs([tmp_path / "ses-1/bold.nii.gz", tmp_path / "ses-2/bold.nii.gz"], labels)
     assert list(runs.series) == ["ses-1/bold", "ses-2/bold"]
     with pytest.raises(InputError, match="was given twice"):
@@ -301,8 +304,8 @@ def test_the_group_is_the_mean_of_fisher_z(labels, run, rng):
 
 def test_regions_with_one_series_have_no_fisher_z():
     values = np.random.default_rng(0).standard_normal((50, 2))
-    same = bold.BoldRuns({"a": values[:, [0, 1, 0]]}, np.array([5, 6, 9]), {}, 1.0, {"a": 0}, {})
-    with pytest.raises(InputError, match=r"a: the labels 5 and 9 have the same time series \(r = 1\)"):
+    same = bold.BoldRuns({"a": values[:, [0, 1, 0]]}, np.array([5, 6, 9]), {}, 1.0, {"a": 0}, {}, {9: "AUDp"})
+    with pytest.raises(InputError, match=r"a: label 5 and AUDp have the same time series \(r = 1\)"):
         group_connectivity(same)
 
 
@@ -313,9 +316,16 @@ def test_the_header_says_the_repetition_time_in_its_own_unit(labels, series, tmp
     silent = save(tmp_path / "silent.nii.gz", data)
     assert read_runs([silent], labels, t_r=1.5).t_r == 1.5
     with pytest.raises(
-        InputError, match="silent: its header does not say the repetition time; give it in seconds as t_r"
+        InputError,
+        match=r"silent: its header does not say the repetition time \(it has 1 without a unit of time\); give",
     ):
         read_runs([silent], labels)
+    zero = save(tmp_path / "zero.nii.gz", data, t_r=1e-30)
+    image = nibabel.load(zero)
+    image.header.set_zooms((*image.header.get_zooms()[:3], 0))
+    nibabel.save(image, tmp_path / "none.nii.gz")
+    with pytest.raises(InputError, match=r"none: its header does not say the repetition time \(it has 0 s\); give it"):
+        read_runs([tmp_path / "none.nii.gz"], labels)
 
 
 @pytest.mark.parametrize(
@@ -326,10 +336,10 @@ def test_the_header_says_the_repetition_time_in_its_own_unit(labels, series, tmp
         ({"high": 0.6}, r"high is 0.6 Hz, but run \(a volume every 1.2 s\) holds only frequencies between 0 and 0.41"),
         ({"low": 0.2}, "the band from low = 0.2 Hz to high = 0.1 Hz is empty"),
         ({"smoothing_fwhm": -1.0}, "smoothing_fwhm is -1.0; it must be a width in mm"),
-        ({"confounds": []}, "confounds has 0 entries, but there are 1 runs"),
-        ({"scrub": [[1], [2]]}, "scrub has 2 entries, but there are 1 runs"),
-        ({"scrub": [[300]]}, "scrub of run names volume 300, but its volumes are 0 … 299"),
-        ({"scrub": [np.ones(299, bool)]}, "scrub of run has 299 entries, but the run has 300 volumes"),
+        ({"confounds": []}, r"confounds has 0 entries, but there is 1 run \(run\): one for each is needed"),
+        ({"scrub": [[1], [2]]}, "scrub has 2 entries, but there is 1 run"),
+        ({"scrub": [[300]]}, "scrub of run names volume 300, but the volumes of run are 0 … 299, counted from 0"),
+        ({"scrub": [np.ones(299, bool)]}, "scrub of run has 299 entries, but run has 300 volumes"),
         ({"scrub": [list(range(280))]}, "run: scrubbing leaves 20 of 300 volumes; at least 34 are needed"),
         ({"scrub": "outlier"}, "no confounds were given"),
     ],
@@ -355,7 +365,13 @@ def test_confounds_that_do_not_fit(labels, run, series, tmp_path, rng):
     confounds.write_text(confounds.read_text().replace("y\n", "y\nn/a\tn/a\n", 1).rsplit("\n", 2)[0] + "\n")
     refused("row 1, column 'x' is 'n/a', but a finite number is needed")
     table(confounds, {f"c{k}": values for k, values in enumerate(rng.standard_normal((298, N_TIMES)))})
-    refused("run: 298 confounds leave nothing of 300 volumes")
+    refused(r"run: .*c\.tsv has 298 confounds to regress out of 300 volumes, and at most 297 leave something")
+    confounds.write_text("x\ty\n1\t2\n1\n")
+    refused(r"c\.tsv, row 2 has 1 cell, but its header has 2")
+    confounds.write_text("x\n1\n")
+    refused(r"c\.tsv has 1 row below its header, but run has 300 volumes: one row for each volume")
+    confounds.write_bytes(gzip.compress(b"x"))
+    refused(r"c\.tsv is no text in UTF-8; a table")
     confounds.write_text("1\t2\n" * 300)
     refused("has no header")
     confounds.unlink()
@@ -378,6 +394,10 @@ def test_images_that_cannot_be_used(labels, run, series, tmp_path):
     refused("holds no label", volume=save(tmp_path / "zero.nii", np.zeros(SHAPE, np.int16)))
     refused("not whole numbers", volume=save(tmp_path / "float.nii", blocks() * np.float32(0.5)))
     refused("not finite", volume=save(tmp_path / "nan.nii", np.full(SHAPE, np.nan, np.float32)))
+    colours = np.zeros((*SHAPE, 40), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    refused("holds colours or complex numbers", image=save(tmp_path / "rgb.nii", colours, t_r=T_R))
+    refused("holds colours or complex numbers", volume=save(tmp_path / "rgb3.nii", colours[..., 0]))
+    refused("is a folder; a file is needed", mask=tmp_path)
     (tmp_path / "text.nii.gz").write_bytes(gzip.compress(b"no image"))
     refused("cannot be read as a NIfTI image", image=tmp_path / "text.nii.gz")
     (tmp_path / "cut.nii.gz").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -396,9 +416,99 @@ def test_images_that_cannot_be_used(labels, run, series, tmp_path):
 def test_a_mask_without_any_label(labels, run, series, tmp_path):
     mask = save(tmp_path / "mask.nii.gz", (blocks() == 0).astype(np.int8))
     with pytest.raises(
-        InputError, match=r"run: none of the 4 labels of labels\.nii\.gz was measured \(3, 7, 44, 120\)"
+        InputError, match=r"run: none of the 4 labels of labels\.nii\.gz was measured: label 3, AUDp, label 44, "
     ):
+        read_runs([run(series)], labels, mask=mask, names={7: "AUDp"})
+    with pytest.raises(InputError, match=r"label 120 \(outside the mask mask\.nii\.gz\)\. Look at"):
         read_runs([run(series)], labels, mask=mask)
+    empty = save(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.int8))
+    with pytest.raises(InputError, match=r"empty\.nii\.gz is 0 everywhere, so that it leaves nothing"):
+        read_runs([run(series)], labels, mask=empty)
+
+
+def test_runs_that_share_no_label_say_what_each_lacks(labels, run, series, tmp_path):
+    data = nibabel.load(run(series)).get_fdata(dtype=np.float32)
+    for name, gone in (("a", (3, 7)), ("b", (44, 120))):
+        there = data.copy()
+        there[np.isin(blocks(), gone)] = 7
+        save(tmp_path / f"{name}.nii.gz", there, t_r=T_R)
+    message = r"none of the 4 labels of labels\.nii\.gz was measured in all of the 2 runs: M, label 7 \(constant "
+    with pytest.raises(InputError, match=message + r"\(run a\)\); label 44, label 120 \(constant \(run b\)\)"):
+        read_runs([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"], labels, names={3: "M"})
+
+
+def test_a_copy_of_a_run_is_refused(labels, run, series, tmp_path):
+    path = run(series)
+    (tmp_path / "copy.nii.gz").write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"run and copy are the same run: their files are equal"):
+        read_runs([path, tmp_path / "copy.nii.gz"], labels)
+
+
+def test_all_runs_are_checked_before_the_first_is_read(labels, run, series, monkeypatch, tmp_path):
+    monkeypatch.setattr(bold, "_cleaned", None)
+    elsewhere = AFFINE.copy()
+    elsewhere[1, 3] += 30
+    far = save(tmp_path / "far.nii.gz", run_of(series, blocks()), affine=elsewhere, t_r=T_R)
+    with pytest.raises(InputError, match=r"far and labels\.nii\.gz are not in one space"):
+        read_runs([run(series), far], labels)
+
+
+def test_files_that_all_are_enlarged_are_refused(series, tmp_path):
+    enlarged = np.diag([10.0, 10, 10, 1]) @ AFFINE
+    run = save(tmp_path / "run.nii.gz", run_of(series, blocks()), affine=enlarged, t_r=T_R)
+    labels = save(tmp_path / "big.nii.gz", blocks(), affine=enlarged)
+    with pytest.raises(InputError, match=r"big\.nii\.gz: its labels are 56 × 76 × 30 mm large, but a mouse .* ×10"):
+        read_runs([run], labels)
+
+
+def test_a_full_disk_leaves_no_half_file(labels, run, series, monkeypatch, tmp_path):
+    path, savez = run(series), np.savez
+
+    def half(target, **arrays):
+        savez(target, **arrays)
+        target.write_bytes(target.read_bytes()[:200])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", half)
+    with pytest.raises(InputError, match=r"npz cannot be written: No space left on device\. The cleaned .*CACHE"):
+        read_runs([path], labels)
+    assert not any(each.is_file() for each in (tmp_path / "cache").rglob("*"))
+    monkeypatch.setattr(np, "savez", savez)
+    assert only(read_runs([path], labels)).shape == (N_TIMES, len(IDS))
+
+
+def test_a_cache_that_cannot_be_written(labels, run, series, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cannot be written: .*make room or give the right to write, or name another"):
+        read_runs([run(series)], labels)
+
+
+def test_a_damaged_cache_that_cannot_be_removed(labels, run, series, monkeypatch, tmp_path):
+    path = run(series)
+    read_runs([path], labels)
+    (kept,) = (tmp_path / "cache" / "allen" / "runs").glob("*.npz")
+    kept.write_bytes(b"")
+
+    def refuse(self, missing_ok=False):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(type(kept), "unlink", refuse)
+    with pytest.raises(InputError, match=r"is damaged, and cannot be made anew: Permission denied"):
+        read_runs([path], labels)
+
+
+def test_tables_for_scrubbing_are_named(labels, run, series, tmp_path):
+    path, listing = run(series), tmp_path / "out.tsv"
+    for text, message in (
+        ("volume\n4\n", r"out\.tsv has in its header: volume; to scrub run it needs a column 'frame'"),
+        ("frame\n4\n300\n", r"out\.tsv names volume 300, but the volumes of run are 0 … 299"),
+        ("frame\n4\n4.5\n", r"out\.tsv, row 2: the frame is '4.5'; the number of a volume"),
+        ("scrub\n" + "0\n" * 301, r"out\.tsv has 301 entries, but run has 300 volumes"),
+    ):
+        listing.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_runs([path], labels, scrub=[listing])
 
 
 def test_without_nilearn_it_is_said_how_to_get_it(labels, run, series, monkeypatch):

@@ -9,6 +9,7 @@ from fctoolbox_allen.runs_miniature import T_R, write_runs
 from fctoolbox_allen.sources import load_miniature, load_regional
 
 from fctoolbox import InputError, analyse_origin
+from fctoolbox.cli import main
 from fctoolbox.plugins import load_source
 from fctoolbox.testing import check_source
 
@@ -164,7 +165,7 @@ def test_labels_that_are_a_mirror_image_are_refused(own, read, lab, tmp_path):
         read(replace(own, labels=tmp_path / "mirrored.nii.gz"))
     names = tmp_path / "names.tsv"
     names.write_text(lab.label_names.read_text().replace("left", "x").replace("right", "left").replace("x", "right"))
-    with pytest.raises(InputError, match=r"has the axes RAS, but the labels has LAS"):
+    with pytest.raises(InputError, match=r"has the axes RAS, but mirrored.nii.gz has LAS"):
         read(replace(own, labels=tmp_path / "mirrored.nii.gz", label_names=names))
 
 
@@ -177,6 +178,10 @@ def test_labels_that_are_a_mirror_image_are_refused(own, read, lab, tmp_path):
         ({"runs": ""}, "runs names no file"),
         ({"label_names": None}, "labels have no sides, and are not symmetric either"),
         ({"confounds": None, "scrub": "outlier.tsv"}, "there is no file outlier.tsv"),
+        (
+            {"confounds": None, "scrub": "outlier"},
+            "scrub is 'outlier', and there is no such file. Where it is a",
+        ),
         ({"t_r": 2.0}, "its header says a repetition time of 1 s, but t_r is 2 s"),
     ],
 )
@@ -192,6 +197,7 @@ def test_options_that_cannot_be_met(own, read, changes, message):
         ("id\tacronym\none\tVISp\n", "row 1: the id is 'one'; a whole number is needed"),
         ("id\tacronym\themisphere\n1\tVISp\tup\n", "row 1: the hemisphere is 'up'; it must be left or right"),
         ("id\tacronym\n1\tVISp\n1\tMOp\n", "the id 1 stands in more than one row"),
+        ("id\tacronym\n1\tVISp\n1\tMOp\n2\tA\n2\tB\n", "the ids 1, 2 stand in more than one row"),
     ],
 )
 def test_tables_of_names_that_cannot_be_used(text, message, tmp_path):
@@ -252,6 +258,106 @@ def test_options_of_runs_without_runs(given, message):
 def test_a_scan_of_the_published_ones_has_no_part_in_it(options):
     with pytest.raises(InputError, match="scan is 3, a number of a published scan, but runs of your own were given"):
         load_miniature(**options, scan=3)
+
+
+def changed_run(lab, path, change):
+    """The first run as 32-bit floats, with some of its voxels changed."""
+    image = nibabel.load(lab.runs[0])
+    data = np.asarray(image.dataobj, dtype=np.float32)
+    change(data, np.asarray(nibabel.load(lab.labels).dataobj))
+    saved = nibabel.Nifti1Image(data, image.affine)
+    saved.header.set_xyzt_units("mm", "sec")
+    saved.header.set_zooms((*saved.header.get_zooms()[:3], T_R))
+    nibabel.save(saved, path)
+    return path
+
+
+def number_of(lab, acronym, side="left"):
+    return next(each.id for each in read_label_names(lab.label_names) if (each.name, each.side) == (acronym, side))
+
+
+def test_constant_areas_are_named_dropped_and_counted(lab, options, tmp_path, capsys):
+    visp, mop = number_of(lab, "VISp"), number_of(lab, "MOp")
+
+    def change(data, labels):
+        data[labels == visp] = 512
+        data[labels == mop] = np.nan
+
+    run = changed_run(lab, tmp_path / "one_bold.nii.gz", change)
+    words = [f"{key}={value}" for key, value in {**options, "confounds": lab.confounds[0], "runs": run}.items()]
+    given = [word for each in words for word in ("-o", each)]
+    main(["run", "mouse-mini", *given, "--n-nulls", "5", "--n-restarts", "2", "--out", str(tmp_path / "out")])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "over 18 units" in said
+    assert "5 of its units:" in said
+    assert f"VISp (constant; label {visp})" in said
+    assert f"MOp (outside the field of view; label {mop})" in said
+    page = " ".join((tmp_path / "out" / "report.html").read_text().split())
+    assert "labels.nii.gz; 18 areas; 5 left out: " in page
+    assert f"VISp (constant; label {visp})" in page
+    assert "1 run of your own, a volume every 1 s (one_bold: 158 volumes (2 scrubbed)); Pearson r" in page
+
+
+def test_an_area_outside_the_mask_names_the_mask(own, read, lab, tmp_path):
+    number = number_of(lab, "VISp")
+    image = nibabel.load(lab.mask)
+    inside = np.asarray(image.dataobj) * (np.asarray(nibabel.load(lab.labels).dataobj) != number)
+    nibabel.save(nibabel.Nifti1Image(inside.astype(np.int16), image.affine), tmp_path / "brain.nii.gz")
+    found = read(replace(own, mask=tmp_path / "brain.nii.gz"))
+    assert found.left_out["VISp"] == f"outside the mask brain.nii.gz; label {number}"
+    # The series come from the cache, the mask's name does not.
+    (tmp_path / "brain.nii.gz").rename(tmp_path / "other.nii.gz")
+    found = read(replace(own, mask=tmp_path / "other.nii.gz"))
+    assert found.left_out["VISp"] == f"outside the mask other.nii.gz; label {number}"
+
+
+def test_a_mask_that_leaves_too_little_says_which_areas(own, read, lab, tmp_path):
+    image = nibabel.load(lab.labels)
+    volume = np.asarray(image.dataobj)
+
+    def masked(inside):
+        nibabel.save(nibabel.Nifti1Image(inside.astype(np.int16), image.affine), tmp_path / "m.nii.gz")
+        return replace(own, mask=tmp_path / "m.nii.gz")
+
+    with pytest.raises(InputError, match=r"labels\.nii\.gz: 2 areas \(FRP, MOp\) were measured in all runs, and 3 are"):
+        read(masked(np.isin(volume, [1, 2])))
+    message = (
+        r"none of the 20 labels of labels\.nii\.gz was measured: FRP \(label 1\), MOp .*\(outside the mask m\.nii\.gz\)"
+    )
+    with pytest.raises(InputError, match=message):
+        read(masked(volume == 0))
+
+
+def test_two_areas_with_one_series_are_named(own, read, lab, tmp_path):
+    visp, mop = number_of(lab, "VISp"), number_of(lab, "MOp")
+
+    def change(data, labels):
+        data[labels == visp] = data[labels == mop].mean(axis=0)
+        data[labels == mop] = data[labels == mop].mean(axis=0)
+
+    alone = replace(own, confounds=None, scrub=None, smoothing_fwhm=0)
+    run = changed_run(lab, tmp_path / "same.nii.gz", change)
+    with pytest.raises(
+        InputError, match=rf"same: MOp \(label {mop}\) and VISp \(label {visp}\) have the same time series"
+    ):
+        read(replace(alone, runs=[run]))
+
+
+def test_a_layer_without_signal_is_named_by_area_and_labels(own, read, lab, structures, tmp_path):
+    visp = number_of(lab, "VISp")
+    layers = [each for each in structures if each.startswith("VISp") and each[4:5].isdigit()][:2]
+    table = tmp_path / "names.tsv"
+    rows = f"901\t{layers[0]}\tleft\n902\t{layers[1]}\tleft"
+    table.write_text(lab.label_names.read_text().replace(f"{visp}\tVISp\tleft", rows))
+    upper = np.arange(nibabel.load(lab.labels).shape[2]) % 2 == 0
+    labels = relabelled(lab, tmp_path, lambda volume: np.where(volume == visp, np.where(upper, 901, 902), volume))
+
+    def change(data, labels):
+        data[labels == visp] = 512
+
+    run = changed_run(lab, tmp_path / "run.nii.gz", change)
+    given = replace(own, runs=[run], labels=labels, label_names=table, confounds=None, scrub=None)
+    assert read(given).left_out["VISp"] == "constant; labels 901, 902"
 
 
 @pytest.mark.mirror

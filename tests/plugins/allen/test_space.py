@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from fctoolbox_allen.space import Grid, check_covered, check_same_space, check_sides, grid_of
+from fctoolbox_allen.space import Grid, check_covered, check_same_space, check_sides, check_size, grid_of
 
 from fctoolbox import InputError
 from tests.plugins.allen.bold_files import AFFINE, SHAPE, SPACING
@@ -14,6 +14,10 @@ def moved(mm=(0, 0, 0), scale=(1, 1, 1), shape=SHAPE):
     affine = AFFINE @ np.diag([*scale, 1.0])
     affine[:3, 3] += mm
     return Grid("run-1", shape, affine)
+
+
+# 16 times finer, as labels of 25 µm are beside a run of 0.4 mm.
+FINE = moved((-0.19, -0.19, -0.23), scale=(0.0625, 0.0625, 0.0625), shape=(320, 384, 192))
 
 
 def flipped(*axes):
@@ -46,8 +50,15 @@ def test_time_is_no_part_of_a_grid():
 
 @pytest.mark.parametrize(
     "other",
-    [moved(), moved((0.3, -0.2, 0.1)), moved(scale=(2, 2, 2), shape=(10, 12, 6)), moved((2.0, 0, 0))],
-    ids=["equal", "shifted a little", "coarser", "shifted by a quarter"],
+    [
+        moved(),
+        moved((0.3, -0.2, 0.1)),
+        moved(scale=(2, 2, 2), shape=(10, 12, 6)),
+        moved((2.0, 0, 0)),
+        FINE,
+        moved(shape=(20, 24, 1)),
+    ],
+    ids=["equal", "shifted a little", "coarser", "shifted by a quarter", "fine", "a slab"],
 )
 def test_grids_of_one_space_pass(other):
     check_same_space(LABELS, other)
@@ -63,7 +74,13 @@ def test_grids_of_one_space_pass(other):
         ),
         (flipped(1), "RPS, but labels.nii.gz has RAS: their axes lead elsewhere and one of them is mirrored"),
         (flipped(0, 1), "LPS, but labels.nii.gz has RAS: their axes lead elsewhere. Where both"),
-        (moved(scale=(10, 10, 10)), "voxels of 4 × 4 × 5 mm, but labels.nii.gz of 0.4 × 0.4 × 0.5 mm. Is one of the"),
+        (
+            moved(scale=(10, 10, 10)),
+            r"run-1 is 80 × 96 × 60 mm large \(voxels of 4 × 4 × 5 mm\), but labels.nii.gz is 8 × 9.6 × 6 mm .*: about "
+            "10 times. Its header seems enlarged ×10, .* divide the first three rows of the affine by 10 ",
+        ),
+        (moved(scale=(0.1, 0.1, 0.1)), "labels.nii.gz is 8 × 9.6 × 6 mm large .* but run-1 is 0.8 .* about 10 times"),
+        (moved(scale=(1000, 1000, 1000)), "about 1,000 times. Is its header in µm"),
         (moved((6.0, 0, 0)), "not in one space: their fields of view share 25% of the smaller one"),
         (moved((0, 0, -40.0)), "share 0% of the smaller one"),
     ],
@@ -118,13 +135,26 @@ def test_labels_where_nothing_was_measured():
     far[:, :2] = True
     brain = np.zeros(SHAPE, bool)
     brain[:, 10:] = True
-    with pytest.raises(InputError, match=r"run has signal in only 0% of the voxels of labels\. Are both in one space"):
+    with pytest.raises(InputError, match=r"run has signal in only 0% of the voxels of labels .*Are both in one space"):
         check_covered(far, brain, Grid("run", SHAPE, AFFINE), "labels")
 
 
 def test_sides_are_where_their_names_say():
     check_sides({"a": -3.0, "b": -0.5, "c": 0.6, "d": 3}, {"a": "left", "b": "left", "c": "right", "d": "right"}, "l")
     check_sides({"a": 3.0, "b": 0.5}, {"a": "left", "b": "left"}, "one side only")
+
+
+def test_labels_of_a_mouse_are_not_larger_than_its_brain():
+    there = np.zeros(SHAPE, bool)
+    there[2:18, 2:22, 2:10] = True
+    check_size(there, LABELS)
+    check_size(np.zeros(SHAPE, bool), LABELS)
+    one_area = np.zeros(SHAPE, bool)
+    one_area[2:10, 2:10, 2:10] = True
+    with pytest.raises(InputError, match=r"run-1: its labels are 32 × 32 × 40 mm large, but a mouse .* affine by 10 "):
+        check_size(one_area, moved(scale=(10, 10, 10)))
+    with pytest.raises(InputError, match=r"Is its header in µm.* affine by 1,000 "):
+        check_size(one_area, moved(scale=(1000, 1000, 1000)))
 
 
 def test_names_of_the_other_side():
@@ -134,5 +164,5 @@ def test_names_of_the_other_side():
 
 def test_one_name_of_the_other_side():
     sides = {"a": "left", "b": "left", "c": "left", "d": "right", "e": "right", "f": "right"}
-    with pytest.raises(InputError, match=r"l: c \(left\) lies on the other side of the midline"):
+    with pytest.raises(InputError, match=r"l: c, named left, lies on the other side of the midline"):
         check_sides({"a": -3.0, "b": -3.0, "c": 2.0, "d": 3.0, "e": 3.0, "f": 2.5}, sides, "l")
