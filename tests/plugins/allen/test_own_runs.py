@@ -247,7 +247,7 @@ def test_patterns_and_names_stand_for_files(lab):
     ("given", "message"),
     [
         ({"labels": "labels.nii"}, "labels belongs to runs of your own: name their files with runs"),
-        ({"low": 0.02, "t_r": 1.0}, "t_r, low belongs to runs of your own"),
+        ({"low": 0.02, "t_r": 1.0}, "t_r, low belong to runs of your own"),
     ],
 )
 def test_options_of_runs_without_runs(given, message):
