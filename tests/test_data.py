@@ -55,9 +55,9 @@ def server():
                 self.send_header("Content-Encoding", "gzip")
             if state.says_length:
                 self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
             body = body[: state.ends_after]
-            state.sent.append((start, len(body)))
+            state.sent.append((start, len(body)))  # before the headers: an empty answer ends with them
+            self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, *_):
