@@ -181,7 +181,10 @@ def _of_series(
     files: Sequence[DenseFile], rows: Sequence[NDArray[np.int64]], kind: Kind, where: _Where
 ) -> DenseConnectivity:
     # One row for each grayordinate, as on disk.
-    runs = [file.read(lines, np.arange(file.shape[0]), where=where) for file, lines in zip(files, rows, strict=True)]
+    runs = [
+        file.read(lines, np.arange(file.shape[0]), where=where, progress=file.path.name)
+        for file, lines in zip(files, rows, strict=True)
+    ]
     silent = np.any([~run.any(axis=1) if kind == "pca" else constant_units(run.T) for run in runs], axis=0)
     if silent.all():
         raise InputError(

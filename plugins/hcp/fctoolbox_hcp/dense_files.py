@@ -110,6 +110,7 @@ class DenseFile:
         *,
         ignore: NDArray[np.integer[Any]] | None = None,
         where: Callable[[int], str] | None = None,
+        progress: str = "",
     ) -> Block:
         """Chosen numbers: one row for each of `lines`; nothing else is kept in memory.
 
@@ -124,6 +125,8 @@ class DenseFile:
             A column of each row of the result that is set to zero, and may be anything in the file (the diagonal).
         where : callable, optional
             Words for the row of that number, for messages.
+        progress : str
+            What the bar is called; no bar without.
 
         Returns
         -------
@@ -134,6 +137,8 @@ class DenseFile:
         InputError
             If a number is not finite, or the file ends too early.
         """
+        from tqdm import tqdm
+
         result = np.empty((len(lines), len(within)), dtype=np.float32)
         order = np.argsort(within, kind="stable")
         spans = _spans(within[order])
@@ -142,7 +147,8 @@ class DenseFile:
                 columns = order[first:last]
                 wanted = within[columns]
                 rising = slice(first, last) if np.array_equal(order[first:last], np.arange(first, last)) else columns
-                for row, line in zip(result, lines, strict=True):
+                bar = tqdm(lines, desc=progress, unit="row", delay=2, disable=None if progress else True, leave=False)
+                for row, line in zip(result, bar, strict=True):
                     row[rising] = self._stored(stream, int(line), wanted)
         if ignore is not None:
             result[np.arange(len(result)), ignore] = 0
