@@ -151,8 +151,8 @@ def write_dense(folder: Path, *, full_size: bool = True, planted: bool = True, r
     """Write a synthetic dense connectome and a projection, with planted modules on the surface.
 
     At full size the grayordinates and surfaces are the HCP's; ``SYNTHETIC.dconn.nii`` has its 91,282 × 91,282 numbers,
-    33 GB, of which only those within the left cortex are written: the rest is a hole in the file that reads as zeros and
-    takes no room (3.5 GB do). The left cortex receives streamlines from both thalami.
+    33 GB, of which only those within the left cortex are written: the rest is a hole in the file that reads as zeros
+    and takes no room (3.5 GB do). The left cortex receives streamlines from both thalami.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def _write_large(folder: Path, planted: bool, rng: Rng) -> DenseFiles:
 
 
 def _write_small(folder: Path, planted: bool, rng: Rng) -> DenseFiles:
-    half = miniature._make_half()  # noqa: SLF001  (one brain for both miniatures)
+    half = miniature._make_half()
     names = {f"CORTEX_{side}": side.lower() for side in _SIDES}
     written = DenseFiles(
         connectivity=folder / "SYNTHETIC.dconn.nii",
@@ -203,22 +203,19 @@ def _write_small(folder: Path, planted: bool, rng: Rng) -> DenseFiles:
         sphere={name: folder / f"SYNTHETIC.{side[0].upper()}.sphere.surf.gii" for name, side in names.items()},
     )
     assert written.grayordinates is not None
-    miniature._write_grayordinates(written.grayordinates, half)  # noqa: SLF001
+    miniature._write_grayordinates(written.grayordinates, half)
     for name, side in names.items():
-        sphere = miniature._SPHERE_RADIUS * miniature._on_side(half.sphere, side)  # noqa: SLF001
-        faces = miniature._faces(half, side)  # noqa: SLF001
-        miniature._write_gifti(written.midthickness[name], miniature._cortex(half, side), faces)  # type: ignore[index]  # noqa: SLF001
-        miniature._write_gifti(written.sphere[name], sphere, faces)  # type: ignore[index]  # noqa: SLF001
+        sphere = miniature._SPHERE_RADIUS * miniature._on_side(half.sphere, side)
+        faces = miniature._faces(half, side)
+        miniature._write_gifti(written.midthickness[name], miniature._cortex(half, side), faces)  # type: ignore[index]
+        miniature._write_gifti(written.sphere[name], sphere, faces)  # type: ignore[index]
     space = small_space(written)
     cortices = [space.structures[name] for name in names]
     modules = np.concatenate([_modules(space.meshes[each.name].sphere[each.vertices]) for each in cortices])
-    places = [
-        space.meshes[name].vertices[each.vertices] if each.vertices is not None else each.positions
-        for name, each in space.structures.items()
-    ]
-    n_voxels = sum(map(len, places)) - len(modules)
+    positions = space.positions_of(list(space.structures.values()))
+    n_voxels = len(positions) - len(modules)
     everywhere = np.concatenate([modules, rng.integers(0, _N_MODULES, n_voxels)])
-    signals = _signals(np.concatenate(places), everywhere, rng)
+    signals = _signals(positions, everywhere, rng)
     _write_activity(written, signals, rng)
     _write_streamlines(written.projection, space.structures, modules, cortices, planted, rng)
     return replace(written, modules=modules)
@@ -226,8 +223,8 @@ def _write_small(folder: Path, planted: bool, rng: Rng) -> DenseFiles:
 
 def _modules(sphere: Floats) -> NDArray[np.int64]:
     """Patches around points spread evenly over a hemisphere: all vertices nearest to one of them."""
-    seeds = miniature._fibonacci_sphere(_N_MODULES)  # noqa: SLF001
-    return np.argmax(sphere @ seeds.T, axis=1).astype(np.int64)
+    seeds = miniature._fibonacci_sphere(_N_MODULES)
+    return np.asarray(np.argmax(sphere @ seeds.T, axis=1), dtype=np.int64)
 
 
 def _signals(positions: Floats, modules: NDArray[np.int64], rng: Rng) -> NDArray[np.float32]:
@@ -237,7 +234,7 @@ def _signals(positions: Floats, modules: NDArray[np.int64], rng: Rng) -> NDArray
     noise = rng.standard_normal((len(positions), _N_NOISE)) / np.sqrt(_N_NOISE)
     parts = [share * part for share, part in zip(_PARTS, (np.eye(_N_MODULES)[modules], smooth, noise), strict=True)]
     signals = np.concatenate(parts, axis=1)
-    return (signals / np.linalg.norm(signals, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(signals / np.linalg.norm(signals, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _write_activity(written: DenseFiles, signals: NDArray[np.float32], rng: Rng) -> None:

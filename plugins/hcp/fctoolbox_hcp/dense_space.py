@@ -41,6 +41,19 @@ class DenseSpace:
                     f"mesh of {expected:,} (32,492 is fsLR-32k); resample it with wb_command -surface-resample"
                 )
 
+    def positions_of(self, chosen: Sequence[Structure]) -> NDArray[np.float64]:
+        """Where the grayordinates of some structures are, mm: vertices on the midthickness, voxels at their centres."""
+        places: list[NDArray[np.float64]] = []
+        for each in chosen:
+            if each.vertices is None:
+                assert each.positions is not None  # a structure has one of the two
+                places.append(each.positions)
+            elif each.name in self.meshes:
+                places.append(self.meshes[each.name].vertices[each.vertices])
+            else:
+                raise InputError(f"there is no surface of {each.name}, so its vertices have no place in mm")
+        return np.concatenate(places)
+
     def labels_of(self, chosen: Sequence[Structure]) -> dict[str, NDArray[np.str_]]:
         """The labels of the grayordinates of some structures, in their order."""
         return {

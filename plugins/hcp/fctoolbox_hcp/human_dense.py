@@ -146,14 +146,11 @@ def load(
     own_surfaces = () if surface is None else named_files(surface, "surface")
     activity = () if kind is None else open_activity(named_files(value, kind), kind)
     space = published_space(own_surfaces)
-    if projection == TEMPLATE:
-        path, own = fetch(files.STREAMLINES), ()
-    else:
-        named = named_files(projection, "projection")
-        if len(named) > 1:
-            raise InputError(f"projection names {len(named)} files; it needs one. Add them up before")
-        path, own = named[0], named
-    own_files = (*own, *(file.path for file in activity), *own_surfaces)
+    own_projection = () if projection == TEMPLATE else named_files(projection, "projection")
+    if len(own_projection) > 1:
+        raise InputError(f"projection names {len(own_projection)} files; it needs one. Add them up before")
+    path = own_projection[0] if own_projection else fetch(files.STREAMLINES)
+    own_files = (*own_projection, *(file.path for file in activity), *own_surfaces)
     records, notes = _records(own_files)
     synthetic = any(_SYNTHETIC in each.name.lower() for each in own_files)
     provenance = Provenance(
@@ -304,11 +301,6 @@ def _areal(areas: NDArray[np.str_]) -> DenseConnectivity:
 
 def _geometry(space: DenseSpace, targets: Sequence[Structure], kept: NDArray[np.int64]) -> Geometry:
     """Places of the units; with the surface where all of them are vertices."""
-    places = [
-        space.meshes[each.name].vertices[each.vertices] if each.vertices is not None else each.positions
-        for each in targets
-    ]
-    positions = np.concatenate(places)[kept]
     surface: Surface | None = None
     if all(each.vertices is not None for each in targets):
         unit_of = np.full(sum(map(len, targets)), -1)
@@ -320,7 +312,7 @@ def _geometry(space: DenseSpace, targets: Sequence[Structure], kept: NDArray[np.
             first += len(each)
         meshes = {each.hemisphere: space.meshes[each.name] for each in targets}
         surface = joined_surface(meshes, of_vertex, np.arange(len(kept)))
-    return Geometry(positions=positions, surface=surface)
+    return Geometry(positions=space.positions_of(targets)[kept], surface=surface)
 
 
 def _hemispheres(targets: Sequence[Structure], kept: NDArray[np.int64]) -> tuple[str, ...]:
