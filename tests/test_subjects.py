@@ -115,7 +115,7 @@ def test_one_system_for_each(toys):
     assert [each.n_units for each in systems.values()] == [24, 24, 24, 30]
     assert systems["s2"].name == "toy, s2 (synthetic)"
     assert systems["s2"].provenance.options["noise"] == 0.1
-    with pytest.raises(fct.InputError, match="option seed is given for all subjects, and .* has a column of it"):
+    with pytest.raises(fct.InputError, match=r"option seed is given for all subjects, and .* has a column of it"):
         load_subjects("toy", toys, seed=3)
 
 
