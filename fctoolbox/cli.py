@@ -129,7 +129,12 @@ _PATH = click.Path(path_type=Path)
     help="Compare the groups of inputs (divisions of the brain) instead: which explains the connectivity best?",
 )
 @click.option("--highest", metavar="GROUP", help="With --by-group: the group expected to be the highest.")
-@click.option("--leave-out", multiple=True, metavar="GROUP", help="With --by-group: leave it out; may be repeated.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="NAME",
+    help="With --by-group or --systems: leave this group or network out; may be repeated.",
+)
 @click.option(
     "--n-bootstrap",
     type=click.IntRange(2),
@@ -146,6 +151,11 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--skip-failed", is_flag=True, help="With --subjects: a subject that cannot be analysed is no failure of the run."
 )
+@click.option(
+    "--systems",
+    metavar="ANNOTATION",
+    help="Ask as well whether similarity is concentrated within each network of this annotation (such as yeo7).",
+)
 @_analysis_options
 def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any) -> None:
     """Analyse one SOURCE, or your own matrices, and write a report."""
@@ -155,10 +165,16 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
     subjects, skip_failed = settings.pop("subjects"), settings.pop("skip_failed")
     if skip_failed and not subjects:
         raise InputError("--skip-failed belongs with --subjects")
-    if subjects and (source is None or by_group):
-        raise InputError("--subjects belongs with a SOURCE, and does not go with --by-group or with your own matrices")
-    if not by_group and (unused := _typed_in(_OF_GROUPS)):
+    systems = settings.pop("systems")
+    if subjects and (source is None or by_group or systems):
+        raise InputError(
+            "--subjects belongs with a SOURCE, and does not go with --by-group, --systems or your own matrices"
+        )
+    alone = [name for name in _OF_GROUPS if name != "leave_out"] if systems else _OF_GROUPS
+    if not by_group and (unused := _typed_in(alone)):
         raise InputError(f"{listed(unused)} belongs with --by-group")
+    if by_group and systems:
+        raise InputError("--systems belongs to a run without --by-group; ask for one of the two")
     if by_group and _typed_in(("nulls",)):
         raise InputError(
             "--null belongs to a run without --by-group: groups are compared by dealing their inputs anew, "
@@ -217,9 +233,16 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         )
         _say_groups(comparison, comparison.save(out, command=command))
         return
+    if systems:
+        from fctoolbox.systems import check_networks
+
+        check_networks(system, systems, of_groups["leave_out"])  # before the work, not after it
+        asked += ["--systems", systems, *(word for name in of_groups["leave_out"] for word in ("--leave-out", name))]
     report = _analyse(system, workers, **settings)
-    page = report.save(out, command=shlex.join([*asked, *_settings(settings, out)]))
+    command = shlex.join([*asked, *_settings(settings, out)])
+    page = report.save(out, command=command)
     _say([report], page)
+    _save_systems(report, systems, of_groups["leave_out"], workers, settings, out, command)
 
 
 _OF_GROUPS = ("highest", "leave_out", "n_bootstrap")
@@ -412,6 +435,30 @@ def _analyse(system: RecurrentSystem, workers: "Workers", **settings: Any) -> "O
     names = {"nulls": "null"}
     asked = {names.get(name, name): value for name, value in settings.items()}
     return analyse_origin(system, **asked, workers=workers)
+
+
+def _save_systems(
+    report: "OriginReport",
+    annotation: str | None,
+    leave_out: Sequence[str],
+    workers: "Workers",
+    settings: Mapping[str, Any],
+    out: Path,
+    command: str,
+) -> None:
+    from fctoolbox.report.systems import remove_systems
+
+    if annotation is None:
+        remove_systems(out)  # of an earlier report in this folder
+        return
+    from fctoolbox.systems import analyse_systems
+
+    found = analyse_systems(
+        report, annotation, n_nulls=settings["n_nulls"], leave_out=leave_out, rng=settings["rng"], workers=workers
+    )
+    page = found.save(out, command=command)
+    click.echo(found.sentence())
+    click.echo(f"Systems: {page}")
 
 
 def _compare_groups(
