@@ -277,6 +277,7 @@ def null_statistics(model: str, question: Question, *, n_nulls: int, rng: np.ran
 
 def _of_orders(model: str, question: Question, n_nulls: int, rng: np.random.Generator) -> tuple[Labels, Pairs]:
     space, n_units = question.space, len(question.labels)
+    orders: NDArray[Any]
     if model == "permutation":
         orders = permutation(np.arange(n_units), n_nulls=n_nulls, rng=rng)
     else:
