@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fctoolbox.errors import InputError, listed
-from fctoolbox.system import FactoredMatrix, Floats, RecurrentActivity, Weights, check_finite
+from fctoolbox.system import FactoredMatrix, Floats, RecurrentActivity, Weights, check_finite, symmetric
 from fctoolbox.threads import blocks
 
 _GRAM_BLOCK = 4096
@@ -273,7 +273,7 @@ def connectivity_of(activity: RecurrentActivity) -> Floats:
         return functional_connectivity(activity.timeseries)
     connectivity = np.tanh(activity.connectivity) if activity.scale == "fisher-z" else activity.connectivity
     # Without the diagonal, or after tanh, a difference that was small beside the largest value may no longer be.
-    return connectivity if np.array_equal(connectivity, connectivity.T) else (connectivity + connectivity.T) / 2
+    return symmetric(connectivity)
 
 
 def _real_matrix(values: Any, what: str) -> Floats:
