@@ -24,6 +24,8 @@ from fctoolbox_hcp.parcellated import (
 )
 from fctoolbox_hcp.structures import Structure, choose
 from fctoolbox_hcp.surfaces import joined_surface
+from fctoolbox_hcp.volume_runs import Cleaning
+from fctoolbox_hcp.volumes import is_volume, read_volumes
 
 NAME = "human-parcellated"
 TEMPLATE = "template"
@@ -158,18 +160,17 @@ def load(
         packages=PACKAGES,
     )
     name = f"{NAME} (synthetic)" if synthetic else NAME
-    from fctoolbox_hcp import volumes  # only here: it is nilearn's part
 
-    if where is not None and volumes.is_volume(where):
+    if where is not None and is_volume(where):
         if timeseries is None:
             raise InputError(f"{where} is a label volume, with which the activity is timeseries= (4-D volumes)")
-        return volumes.read_volumes(
+        return read_volumes(
             name,
             where,
             paths,
             tract,
             provenance,
-            cleaning=volumes.Cleaning(t_r, low or None, high or None),
+            cleaning=Cleaning(t_r, low or None, high or None),
             targets=targets,
             sources=sources,
             names=names,

@@ -141,5 +141,3 @@ def _read_names(path: Path) -> dict[int, str]:
             raise InputError(f"{path}, row {number}: index {index} occurs twice")
         names[int(index)] = name
     return names
-
-

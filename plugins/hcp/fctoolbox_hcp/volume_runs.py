@@ -70,7 +70,8 @@ def cleaned(
     if len(absent) == len(units):
         reasons = listed(dict.fromkeys(absent.values()))
         raise InputError(
-            f"none of the {len(units)} labels of {image.path} was measured in {path}: {reasons}. Are both in the same space? Look at one over the other"
+            f"none of the {len(units)} labels of {image.path} was measured in {path}: {reasons}. Are both in the same "
+            "space? Look at one over the other"
         )
     filtered = cleaning.low is not None or cleaning.high is not None
     series = clean(
@@ -172,5 +173,3 @@ def _confounds(path: Path, n_times: int, run: Path) -> NDArray[np.float64]:
     if len(values) != n_times:
         raise InputError(f"{path} has {len(values)} rows, but {run} has {n_times} volumes")
     return values
-
-

@@ -1,8 +1,7 @@
 """Parcels in a volume: 4-D runs through nilearn's labels masker, and streamlines that end in labelled voxels."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fctoolbox.data import sha256_of
-from fctoolbox.errors import InputError, listed, suggestion
-from fctoolbox.similarity import constant_units
+from fctoolbox.errors import InputError, listed
 from fctoolbox.system import FileRecord, Geometry, LabelVolume, Provenance, RecurrentSystem
-from fctoolbox.tables import check_exists, read_table, text_rows
+from fctoolbox.tables import check_exists
 from fctoolbox_hcp.dense_files import named_files
 from fctoolbox_hcp.label_volumes import LabelImage, choose_labels, parts_of, read_labels
 from fctoolbox_hcp.parcel_activity import of_runs
