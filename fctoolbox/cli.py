@@ -70,7 +70,9 @@ def _analysis_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="permutation, variogram, spin, moran, regrow, projection or auto; may be repeated.",
         ),
         click.option("--n-nulls", type=click.IntRange(1), default=1000, show_default=True, help="Nulls of each kind."),
-        click.option("--n-restarts", type=click.IntRange(1), default=100, show_default=True, help="Louvain runs."),
+        click.option(
+            "--n-restarts", type=click.IntRange(1), help="Louvain runs.  [default: 100; of more than 5,000 units 5]",
+        ),
         click.option(
             "--resolution", type=click.FloatRange(0), default=1.0, show_default=True, help="γ of the modularity.",
         ),
@@ -413,7 +415,7 @@ def _analyse(system: RecurrentSystem, workers: "Workers", **settings: Any) -> "O
     from fctoolbox.origin import analyse_origin
 
     names = {"nulls": "null"}
-    asked = {names.get(name, name): value for name, value in settings.items()}
+    asked = {names.get(name, name): value for name, value in settings.items() if value is not None}
     return analyse_origin(system, **asked, workers=workers)
 
 
@@ -447,6 +449,7 @@ def _compare_groups(
     from fctoolbox.groups import compare_groups
 
     del nulls  # there is one way to deal inputs
+    settings = {name: value for name, value in settings.items() if value is not None}
     return compare_groups(system, n_permutations=n_nulls, workers=workers, **settings)
 
 
@@ -535,7 +538,8 @@ def _options_of(system: RecurrentSystem, source: str = "") -> list[str]:
 def _settings(settings: Mapping[str, Any], out: Path) -> list[str]:
     words = [word for null in settings["nulls"] for word in ("--null", null)]
     for name in ("n_nulls", "n_restarts", "resolution", "constant_units", "rng"):
-        words += [f"--{name.replace('_', '-')}", str(settings[name])]
+        if settings[name] is not None:
+            words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return [*words, "--out", str(out)]
 
 

@@ -12,8 +12,8 @@ from fctoolbox.data import written_whole
 from fctoolbox.errors import InputError, blamed_on
 from fctoolbox.origin import OriginReport
 from fctoolbox.report.figures import module_colours
+from fctoolbox.similarity import directions as directions_of
 from fctoolbox.system import FactoredMatrix, Floats, RecurrentSystem, Surface, Weights
-from fctoolbox.systems import directions_of
 
 _LETTERS = {"left": "L", "right": "R"}
 _NOWHERE = ("???", (0.0, 0.0, 0.0, 0.0))  # key 0: the medial wall, and what holds no unit; see-through
