@@ -71,9 +71,7 @@ def read_tinytrack(path: Path) -> Tractogram:
         If the file is no TinyTrack file, is cut short, or has another number of streamlines than of clusters.
     """
     records = _read_records(path)
-    track = records["track"].ravel()
-    if track.dtype != np.uint8:
-        raise InputError(f"{path}: record 'track' holds {track.dtype.name} values; a TinyTrack file has bytes there")
+    track = _bytes_of_track(records, path)
     starts, lengths = _streamlines(track.tobytes(), path)
     clusters = records["cluster"].ravel().astype(np.int64)
     if len(clusters) != len(starts):
@@ -84,6 +82,35 @@ def read_tinytrack(path: Path) -> Tractogram:
     affine = _affine(records["trans_to_mni"], path)
     voxels = _coordinates(track, starts, offsets) / _UNITS_PER_VOXEL
     return Tractogram(voxels @ affine[:3, :3].T + affine[:3, 3], offsets, clusters)
+
+
+def read_tinytrack_ends(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The first and the last point of each streamline of a TinyTrack file, in mm, without the points in between.
+
+    Parameters
+    ----------
+    path : Path
+        It need not say which bundles its streamlines belong to.
+
+    Returns
+    -------
+    first, last : (n_streamlines, 3) array
+
+    Raises
+    ------
+    InputError
+        If the file is no TinyTrack file, or is cut short.
+    """
+    records = _read_records(path, ("trans_to_mni", "track"))
+    track = _bytes_of_track(records, path)
+    starts, lengths = _streamlines(track.tobytes(), path)
+    affine = _affine(records["trans_to_mni"], path)
+    first = _first_points(track, starts)
+    travelled = np.empty_like(first)
+    for at, (start, length) in enumerate(zip((starts + _HEADER_BYTES).tolist(), (lengths - 3).tolist(), strict=True)):
+        travelled[at] = track[start : start + length].view(np.int8).reshape(-1, 3).sum(axis=0, dtype=np.int64)
+    first_voxels, last_voxels = first / _UNITS_PER_VOXEL, (first + travelled) / _UNITS_PER_VOXEL
+    return first_voxels @ affine[:3, :3].T + affine[:3, 3], last_voxels @ affine[:3, :3].T + affine[:3, 3]
 
 
 def write_tinytrack(
@@ -138,14 +165,21 @@ def write_tinytrack(
     path.write_bytes(gzip.compress(stream.getvalue(), mtime=0))
 
 
-def _read_records(path: Path) -> dict[str, NDArray[Any]]:
+def _bytes_of_track(records: dict[str, NDArray[Any]], path: Path) -> NDArray[np.uint8]:
+    track: NDArray[Any] = records["track"].ravel()
+    if track.dtype != np.uint8:
+        raise InputError(f"{path}: record 'track' holds {track.dtype.name} values; a TinyTrack file has bytes there")
+    return track
+
+
+def _read_records(path: Path, names: tuple[str, ...] = _RECORDS) -> dict[str, NDArray[Any]]:
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
     try:
         with gzip.open(path) as stream:
             content: Any = BytesIO(stream.read())
-        records: dict[str, NDArray[Any]] = loadmat(content, variable_names=_RECORDS)
+        records: dict[str, NDArray[Any]] = loadmat(content, variable_names=names)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{path} is not a whole gzip file ({error}); was it cut short on its way? Fetch it again"
@@ -154,9 +188,9 @@ def _read_records(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(
             f"{path} does not hold MATLAB-4 records, so it is no TinyTrack file (.tt.gz), or a damaged one: {error}"
         ) from error
-    missing = [name for name in _RECORDS if name not in records]
+    missing = [name for name in names if name not in records]
     if missing:
-        raise InputError(f"{path} has no record {listed(missing)}; a TinyTrack file needs {listed(_RECORDS)}")
+        raise InputError(f"{path} has no record {listed(missing)}; a TinyTrack file needs {listed(names)}")
     return records
 
 
@@ -191,7 +225,7 @@ def _streamlines(track: bytes, path: Path) -> tuple[NDArray[np.int64], NDArray[n
 def _coordinates(track: NDArray[np.uint8], starts: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Points (n_points, 3) in 1/32 voxel, all streamlines at once."""
     header = (starts[:, None] + np.arange(_HEADER_BYTES)).ravel()
-    first = track[header].reshape(-1, _HEADER_BYTES)[:, _LENGTH_BYTES:].copy().view("<i4").astype(np.int64)
+    first = _first_points(track, starts)
     is_step = np.ones(len(track), dtype=bool)
     is_step[header] = False
     is_later = np.ones(offsets[-1], dtype=bool)
@@ -203,6 +237,12 @@ def _coordinates(track: NDArray[np.uint8], starts: NDArray[np.int64], offsets: N
     origin: NDArray[np.int64] = first - travelled[offsets[:-1]]
     travelled += np.repeat(origin, np.diff(offsets), axis=0)
     return travelled
+
+
+def _first_points(track: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n_streamlines, 3), in 1/32 voxel."""
+    header = starts[:, None] + np.arange(_LENGTH_BYTES, _HEADER_BYTES)
+    return track[header].view("<i4").astype(np.int64)
 
 
 def _packed(index: int, voxels: NDArray[np.float64]) -> bytes:
