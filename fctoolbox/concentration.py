@@ -6,7 +6,7 @@ similarity of every two units is never formed: the mean similarity of unit i to 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from fctoolbox.nulls.regrow import regrow
 from fctoolbox.nulls.spin import spin
 from fctoolbox.system import Floats, Integers
 
-Directions = Floats | sparse.csr_array
+Directions: TypeAlias = Floats | sparse.csr_array
 
 NULLS = ("spin", "regrow", "permutation")
 

@@ -314,10 +314,10 @@ def analyse_systems(
     nulls = np.where(lost, observed, nulls)
     tests = [significance(value, column, model=model) for value, column in zip(observed, nulls.T, strict=True)]
     corrected = holm([test.p_value for test in tests])
-    if min(corrected) > _LEVEL and len(names) / (1 + n_nulls) > _LEVEL:
+    if (smallest := len(names) / (1 + n_nulls)) > _LEVEL:
         warnings.warn(
-            f"with {n_nulls} nulls and {len(names)} networks no corrected p can be below "
-            f"{len(names) / (1 + n_nulls):.2g}; ask for at least {int(np.ceil(len(names) / _LEVEL)) - 1} nulls",
+            f"with {n_nulls} nulls and {len(names)} networks no corrected p can be below {min(1, smallest):.2g}; ask "
+            f"for at least {int(np.ceil(len(names) / _LEVEL)) - 1} nulls",
             stacklevel=2,
         )
     published = edge_t(directions, number)

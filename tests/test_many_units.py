@@ -190,9 +190,7 @@ def test_spins_of_very_many_take_the_nearest_and_say_so(system, many, monkeypatc
     child = np.random.default_rng(0).spawn(2 + 6)[2 + 2].spawn(1)[0]
     orders = spins.spin(sphere, hemispheres=("left",) * N, n_nulls=20, rng=child, assignment="nearest")
     labels = report.communities.labels
-    np.testing.assert_array_equal(
-        report.induced.nulls[0].values, fct.modularities(report.connectivity, labels[orders])
-    )
+    np.testing.assert_array_equal(report.induced.nulls[0].values, fct.modularities(report.connectivity, labels[orders]))
     assert any(len(set(order)) < N for order in orders.tolist())
     off = ~np.eye(N, dtype=bool)
     for order, found in zip(orders[:3], report.relationship.nulls[0].values, strict=False):
