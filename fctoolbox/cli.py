@@ -174,7 +174,8 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         )
     alone = [name for name in _OF_GROUPS if name != "leave_out"] if systems else _OF_GROUPS
     if not by_group and (unused := _typed_in(alone)):
-        raise InputError(f"{listed(unused)} belongs with --by-group")
+        systems_too = " or --systems" if unused == ["--leave-out"] else ""
+        raise InputError(f"{listed(unused)} belongs with --by-group{systems_too}")
     if by_group and systems:
         raise InputError("--systems belongs to a run without --by-group; ask for one of the two")
     if by_group and _typed_in(("nulls",)):

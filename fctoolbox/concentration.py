@@ -5,10 +5,12 @@ similarity of every two units is never formed: the mean similarity of unit i to 
 ``(u_i · Σ_{j ∈ g} u_j - [i ∈ g] u_i · u_i) / n``, with n the units of g other than i.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from fctoolbox.chance import Space
 from fctoolbox.nulls.permutation import permutation
@@ -16,18 +18,21 @@ from fctoolbox.nulls.regrow import regrow
 from fctoolbox.nulls.spin import spin
 from fctoolbox.system import Floats, Integers
 
+Directions: TypeAlias = Floats | sparse.csr_array
+
 NULLS = ("spin", "regrow", "permutation")
 
 _COLUMNS = 512  # of the directions that are brought to float64 at once
 _INDICATORS = 2**23  # of units in networks of several partitions: 64 MB
+_SIMILARITIES = 2**23  # that are held at once
 
 
-def similarity_to_networks(directions: Floats, labels: Integers) -> NDArray[np.float64]:
+def similarity_to_networks(directions: Directions, labels: Integers) -> NDArray[np.float64]:
     """Mean similarity of each unit to the other units of its network, and to all units of other networks.
 
     Parameters
     ----------
-    directions : (n_units, k) array
+    directions : (n_units, k) array or csr_array
         Rows of length 1 (`fctoolbox.similarity.directions`).
     labels : (n_units,) integers
         Network of each unit, from 0; none without units.
@@ -42,8 +47,7 @@ def similarity_to_networks(directions: Floats, labels: Integers) -> NDArray[np.f
     order = np.argsort(labels, kind="stable")
     starts = np.cumsum(sizes) - sizes
     products = np.zeros((n_units, 3))  # with the sum of the own network, with the sum of all, with itself
-    for start in range(0, directions.shape[1], _COLUMNS):
-        block = directions[:, start : start + _COLUMNS].astype(np.float64)
+    for block in _columns(directions):
         sums = np.add.reduceat(block[order], starts)
         products[:, 0] += np.einsum("ij,ij->i", block, sums[labels])
         products[:, 1] += block @ sums.sum(axis=0)
@@ -53,7 +57,7 @@ def similarity_to_networks(directions: Floats, labels: Integers) -> NDArray[np.f
     return np.column_stack([(own - itself) / (n_own - 1), (everything - own) / (n_units - n_own)])
 
 
-def concentrations(directions: Floats, partitions: Integers, n_networks: int) -> NDArray[np.float64]:
+def concentrations(directions: Directions, partitions: Integers, n_networks: int) -> NDArray[np.float64]:
     """Mean over a network's units of their similarity within it minus that to others, under each partition.
 
     Parameters
@@ -75,7 +79,7 @@ def concentrations(directions: Floats, partitions: Integers, n_networks: int) ->
     return np.concatenate([_concentrations(directions, part, n_networks) for part in parts])
 
 
-def edge_t(directions: Floats, labels: Integers) -> NDArray[np.float64]:
+def edge_t(directions: Directions, labels: Integers) -> NDArray[np.float64]:
     """Student's t of the similarities within each network against those of its units with all others.
 
     **Not a test.** Its degrees of freedom are pairs of units, which depend on each other by their units and by their
@@ -96,7 +100,7 @@ def edge_t(directions: Floats, labels: Integers) -> NDArray[np.float64]:
     n_units, sizes = len(labels), np.bincount(labels)
     within, between = _squares(directions, labels)
     means = similarity_to_networks(directions, labels)
-    itself = np.einsum("ij,ij->i", directions, directions, dtype=np.float64)
+    itself = np.sum([np.einsum("ij,ij->i", block, block) for block in _columns(directions)], axis=0)
     rows = np.empty((len(sizes), 3))
     for network, size in enumerate(sizes):
         inside = labels == network
@@ -113,7 +117,7 @@ def edge_t(directions: Floats, labels: Integers) -> NDArray[np.float64]:
 
 def null_concentrations(
     model: str,
-    directions: Floats,
+    directions: Directions,
     labels: Integers,
     space: Space,
     *,
@@ -151,15 +155,14 @@ def null_concentrations(
     return concentrations(directions, partitions, int(labels.max()) + 1)
 
 
-def _concentrations(directions: Floats, partitions: Integers, n_networks: int) -> NDArray[np.float64]:
+def _concentrations(directions: Directions, partitions: Integers, n_networks: int) -> NDArray[np.float64]:
     n_partitions, n_units = partitions.shape
     indicators = np.zeros((n_partitions, n_networks, n_units))
     indicators[np.arange(n_partitions)[:, None], partitions, np.arange(n_units)] = 1
     flat = indicators.reshape(-1, n_units)
     own, everything = np.zeros((2, n_partitions, n_networks))
     itself = np.zeros(n_units)
-    for start in range(0, directions.shape[1], _COLUMNS):
-        block = directions[:, start : start + _COLUMNS].astype(np.float64)
+    for block in _columns(directions):
         sums = (flat @ block).reshape(n_partitions, n_networks, -1)
         own += np.einsum("bgk,bgk->bg", sums, sums)
         everything += np.einsum("bgk,k->bg", sums, block.sum(axis=0))
@@ -174,23 +177,39 @@ def _concentrations(directions: Floats, partitions: Integers, n_networks: int) -
     return values
 
 
-def _squares(directions: Floats, labels: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _squares(directions: Directions, labels: Integers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum of the squared similarities of every two units (both ways, and with itself) within each network; of its
     units with all others.
 
     ``Σ (u_i · u_j)²`` over i in g and j in h is the product, entry by entry, of ``U_gᵀ U_g`` and ``U_hᵀ U_h``; with
     fewer units than columns the similarities themselves are smaller than these.
     """
-    networks = range(int(labels.max()) + 1)
-    parts = [directions[labels == network] for network in networks]
-    if len(labels) <= directions.shape[1]:
-        squared = [(part @ directions.T).astype(np.float64) ** 2 for part in parts]
-        within = np.array([each[:, labels == network].sum() for network, each in enumerate(squared)])
-        return within, np.array([each.sum() for each in squared]) - within
-    everything = (directions.T @ directions).astype(np.float64)
-    sums = []
-    for part in parts:
-        gram = (part.T @ part).astype(np.float64)
-        sums.append((np.vdot(gram, gram), np.vdot(gram, everything)))
-    within, both = np.array(sums).T
+    n_units, n_columns = directions.shape
+    member = np.eye(int(labels.max()) + 1)[labels]
+    if n_units <= n_columns:
+        sums = np.zeros(member.shape)
+        at_once = max(1, _SIMILARITIES // n_units)
+        for start in range(0, n_units, at_once):
+            similarity: Any = directions[start : start + at_once] @ directions.T
+            similarity = similarity.toarray() if sparse.issparse(similarity) else similarity
+            sums[start : start + at_once] = similarity.astype(np.float64) ** 2 @ member
+        both = member.T @ sums
+        within = np.diagonal(both)
+        return within, both.sum(axis=1) - within
+    everything = _gram(directions)
+    grams = (_gram(directions[labels == network]) for network in range(member.shape[1]))
+    within, both = np.array([(np.vdot(gram, gram), np.vdot(gram, everything)) for gram in grams]).T
     return within, both - within
+
+
+def _gram(rows: Directions) -> NDArray[np.float64]:
+    gram: Any = rows.T @ rows
+    return np.asarray(gram.toarray() if sparse.issparse(gram) else gram, dtype=np.float64)
+
+
+def _columns(directions: Directions) -> Iterator[NDArray[np.float64]]:
+    """Some columns after the others, in double precision."""
+    by_column: Any = sparse.csc_array(directions) if sparse.issparse(directions) else directions
+    for start in range(0, by_column.shape[1], _COLUMNS):
+        block = by_column[:, start : start + _COLUMNS]
+        yield np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)

@@ -20,8 +20,9 @@ from fctoolbox.nulls.graph import neighbours_of
 from fctoolbox.nulls.significance import NullTest, significance
 from fctoolbox.nulls.spin import sphere_positions, unit_hemispheres
 from fctoolbox.origin import SCHEMA, Dropped, OriginReport, call_of, provenance_in_json, seeded, system_in_json
-from fctoolbox.similarity import _factored_directions, units_without_input
-from fctoolbox.system import FactoredMatrix, Floats, Geometry, RecurrentSystem
+from fctoolbox.similarity import directions as directions_of
+from fctoolbox.similarity import units_without_input
+from fctoolbox.system import Geometry, RecurrentSystem
 
 UNLABELLED = frozenset({"", "none", "nan", "n/a", "???"})  # in lower case: how annotations say "no network"
 CONTROLS_FOR = {
@@ -313,10 +314,10 @@ def analyse_systems(
     nulls = np.where(lost, observed, nulls)
     tests = [significance(value, column, model=model) for value, column in zip(observed, nulls.T, strict=True)]
     corrected = holm([test.p_value for test in tests])
-    if min(corrected) > _LEVEL and len(names) / (1 + n_nulls) > _LEVEL:
+    if (smallest := len(names) / (1 + n_nulls)) > _LEVEL:
         warnings.warn(
-            f"with {n_nulls} nulls and {len(names)} networks no corrected p can be below "
-            f"{len(names) / (1 + n_nulls):.2g}; ask for at least {int(np.ceil(len(names) / _LEVEL)) - 1} nulls",
+            f"with {n_nulls} nulls and {len(names)} networks no corrected p can be below {min(1, smallest):.2g}; ask "
+            f"for at least {int(np.ceil(len(names) / _LEVEL)) - 1} nulls",
             stacklevel=2,
         )
     published = edge_t(directions, number)
@@ -525,15 +526,6 @@ def _near(geometry: Geometry | None, n_units: int) -> Geometry | None:
     if geometry is None or n_units >= _FEW or (geometry.positions is None and geometry.distances is None):
         return geometry
     return replace(geometry, surface=None, volume=None)
-
-
-def directions_of(weights: Any) -> Floats:
-    """Rows of length 1."""
-    if isinstance(weights, FactoredMatrix):
-        return _factored_directions(weights)[0]
-    rows = weights.toarray() if hasattr(weights, "toarray") else weights
-    rows = rows / np.abs(rows).max(axis=1, keepdims=True)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def _known(labels: NDArray[np.str_]) -> list[str]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from fctoolbox.data import written_whole
 from fctoolbox.errors import InputError, blamed_on
 from fctoolbox.origin import OriginReport
 from fctoolbox.report.figures import module_colours
+from fctoolbox.similarity import directions as directions_of
 from fctoolbox.system import FactoredMatrix, Floats, RecurrentSystem, Surface, Weights
-from fctoolbox.systems import directions_of
 
 _LETTERS = {"left": "L", "right": "R"}
 _NOWHERE = ("???", (0.0, 0.0, 0.0, 0.0))  # key 0: the medial wall, and what holds no unit; see-through
@@ -71,7 +72,8 @@ def write_outputs(report: OriginReport, folder: Path) -> list[Path]:
     directions = directions_of(system.projection.weights)
     seeds = central_units(directions, modules)
     names = [f"module {module}, seed {system.units[seed]}" for module, seed in enumerate(seeds)]
-    similarity = np.clip(directions[seeds] @ directions.T, -1, 1)
+    similarity: Any = directions[seeds] @ directions.T
+    similarity = np.clip(similarity.toarray() if sparse.issparse(similarity) else similarity, -1, 1)
     strength = input_strength(system.projection.weights)[None]
     axis = _grayordinates(hemispheres)
     units = np.concatenate([each.unit_of_vertex[each.unit_of_vertex >= 0] for each in hemispheres])
@@ -134,12 +136,12 @@ def sides_of_vertices(surface: Surface) -> NDArray[np.str_]:
     return np.where(surface.vertices[:, 0] < 0, "left", "right")
 
 
-def central_units(directions: Floats, labels: NDArray[np.intp]) -> list[int]:
+def central_units(directions: Floats | sparse.csr_array, labels: NDArray[np.intp]) -> list[int]:
     """Of each module the unit with the highest mean similarity to the others of it.
 
     Parameters
     ----------
-    directions : (n_units, k) array
+    directions : (n_units, k) array or csr_array
         Rows of length 1.
     labels : (n_units,) integers
         Module of each unit, from 0.
