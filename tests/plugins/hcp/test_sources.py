@@ -11,12 +11,15 @@ from fctoolbox.plugins import find_source
 from fctoolbox.testing import check_source
 
 
-def test_two_sources_one_the_miniature_of_the_other():
-    template, mini = fctoolbox_sources()
-    assert (template.name, mini.name) == ("human-template", "human-mini")
-    assert template.miniature == mini.name
-    assert mini.synthetic
-    assert not template.synthetic
+def test_each_source_has_its_miniature():
+    sources = {source.name: source for source in fctoolbox_sources()}
+    real = [source for source in sources.values() if not source.synthetic]
+    assert {source.name: source.miniature for source in real} == {
+        "human-template": "human-mini",
+        "human-dense": "human-dense-mini",
+    }
+    assert all(sources[source.miniature].synthetic for source in real)
+    template, mini = sources["human-template"], sources["human-mini"]
     assert find_source("human-template").options == {"hemisphere": "left", "fwhm": 0.0, "max_distance": 2.0}
     shared = {name: default for name, default in mini.options.items() if name in template.options}
     assert shared == template.options
@@ -31,7 +34,7 @@ def test_listing_them_imports_nothing_heavy():
 
 
 def test_files_are_named_by_commit_and_content():
-    for file in files.ALL:
+    for file in {*files.ALL, *files.DENSE}:
         assert file.url.startswith("https://raw.githubusercontent.com/")
         assert file.url.endswith("/" + file.name)
         assert len(file.url.split("/")[5]) == 40
@@ -44,3 +47,14 @@ def test_the_template_keeps_the_contract(options):
     if any(locate(file) is None for file in files.ALL):
         pytest.skip("the files of the template are not in FCTOOLBOX_MIRROR")
     check_source("human-template", **options)
+
+
+def test_the_dense_miniature_keeps_the_contract():
+    check_source("human-dense-mini")
+
+
+@pytest.mark.mirror
+def test_the_dense_human_keeps_the_contract():
+    if any(locate(file) is None for file in files.DENSE):
+        pytest.skip("the files of the dense human are not in FCTOOLBOX_MIRROR")
+    check_source("human-dense", fwhm=0)
