@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial import ConvexHull
 
 import fctoolbox as fct
-from fctoolbox import InputError, chunks, edge_moments
+from fctoolbox import InputError, chunks, communities, edge_moments
 from fctoolbox.chance import NEAREST, chosen, null_names, space_of
 from fctoolbox.chunks import Workers
 from fctoolbox.edge_moments import DensePairs
@@ -146,6 +146,13 @@ def test_an_interrupted_run_goes_on_where_it_was(both, system, many, monkeypatch
     settings = {"null": "spin", "n_nulls": 80}
     whole = analysed(system, **settings, workers=Workers(cache=False))
     spun, calls = DensePairs.spun, []
+    search, searches = communities._search, []
+
+    def searched(*given):
+        searches.append(given)
+        return search(*given)
+
+    monkeypatch.setattr(communities, "_search", searched)
 
     def interrupted(self, similarity, orders):
         calls.append(len(orders))
@@ -158,6 +165,7 @@ def test_an_interrupted_run_goes_on_where_it_was(both, system, many, monkeypatch
         analysed(system, **settings)
     resumed = analysed(system, **settings)
     assert calls == [32, 32, 32, 16]  # the first chunk is not computed again
+    assert len(searches) == 2 * 3  # nor are the communities
     np.testing.assert_array_equal(resumed.induced.nulls[0].values, whole.induced.nulls[0].values)
     np.testing.assert_array_equal(resumed.relationship.nulls[0].values, whole.relationship.nulls[0].values)
     np.testing.assert_array_equal(
