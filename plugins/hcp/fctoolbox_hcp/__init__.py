@@ -1,7 +1,15 @@
 """Human thalamocortical connectomes and functional connectivity of the Human Connectome Project."""
 
 from fctoolbox.plugins import Source, hookimpl
-from fctoolbox_hcp import dense_miniature, files, human_dense, miniature, template
+from fctoolbox_hcp import (
+    dense_miniature,
+    files,
+    human_dense,
+    human_parcellated,
+    miniature,
+    parcellated_miniature,
+    template,
+)
 
 
 @hookimpl
@@ -43,6 +51,25 @@ def fctoolbox_sources() -> list[Source]:
             "synthetic: 572 vertices × 488 voxels with planted modules, written and read as dense CIFTI-2 files",
             dense_miniature.CITATION,
             dense_miniature.LICENSE,
+            species="none (synthetic)",
+            synthetic=True,
+        ),
+        Source(
+            "human-parcellated",
+            human_parcellated.load,
+            "parcels of your own parcellation (CIFTI or label volume): your connectivity or runs, and streamlines",
+            human_parcellated.CITATION,
+            human_parcellated.LICENSE,
+            species="human",
+            files=human_parcellated.FILES,
+            miniature="human-parcellated-mini",
+        ),
+        Source(
+            "human-parcellated-mini",
+            parcellated_miniature.load,
+            "synthetic: a small brain in parcels with planted modules, written and read in all files of parcels",
+            parcellated_miniature.CITATION,
+            parcellated_miniature.LICENSE,
             species="none (synthetic)",
             synthetic=True,
         ),
