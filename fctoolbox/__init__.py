@@ -24,6 +24,7 @@ from fctoolbox.consensus import (
     resolution_sweep,
 )
 from fctoolbox.data import DataFile, cache_folder, fetch
+from fctoolbox.edge_moments import relationship_r
 from fctoolbox.errors import DataUnavailable, InputError, PluginError
 from fctoolbox.group_mean import group_system
 from fctoolbox.groups import GroupComparison, compare_groups
@@ -86,6 +87,7 @@ __all__ = [
     "mean_agreement",
     "modularities",
     "modularity",
+    "relationship_r",
     "resolution_sweep",
     "variation_of_information",
     "z_rand",

@@ -1,14 +1,18 @@
 """How the relationship and the induced modularity come out under each null."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from fctoolbox import edge_moments
+from fctoolbox.chunks import DERIVED
 from fctoolbox.communities import detect_communities
+from fctoolbox.edge_moments import DensePairs
 from fctoolbox.errors import InputError, suggestion
 from fctoolbox.nulls.distances import distances_of
 from fctoolbox.nulls.edges import EdgeStatistics
@@ -17,9 +21,9 @@ from fctoolbox.nulls.moran import moran_labels
 from fctoolbox.nulls.permutation import permutation
 from fctoolbox.nulls.projection import check_projection, projection_modes
 from fctoolbox.nulls.regrow import regrow
-from fctoolbox.nulls.spin import sphere_positions, spin, unit_hemispheres
+from fctoolbox.nulls.spin import MOST_ASSIGNED, Assignment, sphere_positions, spin, unit_hemispheres
 from fctoolbox.nulls.variogram import check_variogram, variogram
-from fctoolbox.quality import modularities
+from fctoolbox.quality import Quality, as_partitions, quality_of
 from fctoolbox.system import Floats, Geometry, RecurrentSystem, Weights
 
 # What each null keeps, and so what a small p is not due to; one sentence each, as the report says it.
@@ -40,6 +44,11 @@ CONTROLS_FOR = {
     "rather than this partition.",
 }
 NULLS = tuple(CONTROLS_FOR)
+# Of spins of more units of a hemisphere than can each be given a place of its own.
+NEAREST = (
+    "Each unit takes the place of the nearest turned one, so that some are used several times and others never: the "
+    "sizes of the modules change somewhat, and pairs of a unit with itself are left out."
+)
 # In words short enough for a sentence with numbers.
 IN_SHORT = {
     "permutation": "the same modules placed on units at random",
@@ -52,6 +61,8 @@ IN_SHORT = {
 
 _FEW = 50
 _CALIBRATED = 60  # docs/explanation/nulls.md
+_OF_DISTANCES = ("variogram", "moran", "projection")
+REARRANGED = ("permutation", "spin", "projection")  # nulls that re-arrange pairs of units, and so speak of r
 
 Labels = NDArray[Any]
 Pairs = NDArray[np.float64]
@@ -64,16 +75,36 @@ class Space:
     Parameters
     ----------
     distances : (n_units, n_units) array or None
-        mm.
+        mm; None where they would be too many.
     neighbours : (n_units, n_units) sparse array or None
     sphere : (n_units, 3) array or None
     hemispheres : (n_units,) str or None
+    positions : (n_units, 3) array or None
+        mm; of many units, in place of their distances.
     """
 
     distances: Floats | None = None
     neighbours: sparse.csr_array | None = None
     sphere: Floats | None = None
     hemispheres: tuple[str, ...] | None = None
+    positions: Floats | None = None
+
+    @property
+    def has_distances(self) -> bool:
+        """Whether it is known how far apart units are."""
+        return self.distances is not None or self.positions is not None
+
+    @property
+    def assignment(self) -> Assignment:
+        """How places are given out when the sphere is turned."""
+        assert self.sphere is not None
+        sides = ["one"] * len(self.sphere) if self.hemispheres is None else self.hemispheres
+        return "hungarian" if max(Counter(sides).values()) <= MOST_ASSIGNED else "nearest"
+
+
+def is_large(n_units: int) -> bool:
+    """Whether there are so many pairs of units that they are looked at where they lie, and no list of them is made."""
+    return n_units > edge_moments.LARGE
 
 
 def null_names(null: str | Sequence[str], geometry: Geometry | None, n_units: int) -> tuple[str, ...]:
@@ -94,18 +125,37 @@ def null_names(null: str | Sequence[str], geometry: Geometry | None, n_units: in
 
 
 def recommended(geometry: Geometry | None, n_units: int) -> str:
-    """The null that the calibration recommends: ``projection`` where distances are known, else ``permutation``."""
-    return "projection" if geometry is not None and n_units >= 10 else "permutation"
+    """The null that the calibration recommends: ``projection`` where distances are known, else ``permutation``.
+
+    It needs the distances of all pairs; of many units ``spin`` where there is a sphere, else ``regrow``.
+    """
+    if geometry is None or n_units < 10:
+        return "permutation"
+    if not is_large(n_units):
+        return "projection"
+    return "spin" if geometry.surface is not None and geometry.surface.sphere is not None else "regrow"
 
 
 def chosen(null: str | Sequence[str], models: Sequence[str], n_units: int) -> str:
     """Which nulls were compared with, in words; and why, where that was left to us."""
     if "auto" not in ((null,) if isinstance(null, str) else null):
         return ", ".join(models)
-    why = "as distances are known" if "projection" in models else "as there are no distances, or fewer than 10 units"
+    if is_large(n_units):
+        why = next(words for model, words in _WHY_OF_MANY.items() if model in models)
+    elif "projection" in models:
+        why = "as distances are known"
+    else:
+        why = "as there are no distances, or fewer than 10 units"
     if "projection" in models and n_units < _CALIBRATED:
         why += f"; calibrated for {_CALIBRATED} units and more: with fewer it may reject somewhat too often"
     return f"auto: {', '.join(models)}, {why}"
+
+
+_WHY_OF_MANY = {
+    "spin": "as there is a sphere, and too many units for 'projection'",
+    "regrow": "as neighbours are known and no sphere is, and too many units for 'projection'",
+    "permutation": "as it is not known where the units are",
+}
 
 
 def space_of(system: RecurrentSystem, models: Sequence[str]) -> Space:
@@ -118,7 +168,9 @@ def space_of(system: RecurrentSystem, models: Sequence[str]) -> Space:
     """
     geometry, n_units = system.geometry, system.n_units
     known = geometry is not None and (geometry.positions is not None or geometry.distances is not None)
-    needed = {"variogram", "moran", "projection"} & set(models)
+    needed = [model for model in models if model in _OF_DISTANCES]
+    if is_large(n_units):
+        return _space_of_many(system, models, needed)
     distances = distances_of(geometry, system.name) if known or needed else None
     if distances is not None and "variogram" in models:
         check_variogram(distances)
@@ -131,21 +183,46 @@ def space_of(system: RecurrentSystem, models: Sequence[str]) -> Space:
             neighbours = nearest_graph(distances)
         else:
             neighbours = neighbours_of(geometry, n_units, system.name)
+    return Space(distances, neighbours, *_sphere_of(system, models))
+
+
+def _space_of_many(system: RecurrentSystem, models: Sequence[str], needed: Sequence[str]) -> Space:
+    """The same without distances of all pairs, of which there would be gigabytes."""
+    geometry, n_units = system.geometry, system.n_units
+    if needed:
+        raise InputError(
+            f"the null '{needed[0]}' needs the distances of all pairs of units, which can be had of up to "
+            f"{edge_moments.LARGE:,} units, and {system.name!r} has {n_units:,}; use 'spin' (where there is a surface "
+            "with a sphere) or 'regrow'"
+        )
+    neighbours = neighbours_of(geometry, n_units, system.name) if "regrow" in models else None
+    positions = None if geometry is None else geometry.positions
+    return Space(None, neighbours, *_sphere_of(system, models), positions=positions)
+
+
+def _sphere_of(system: RecurrentSystem, models: Sequence[str]) -> tuple[Floats | None, tuple[str, ...] | None]:
+    """Where the units are on the sphere, and the hemisphere of each; None where no null asks."""
     if "spin" not in models:
-        return Space(distances, neighbours)
-    surface = None if geometry is None else geometry.surface
+        return None, None
+    surface = None if system.geometry is None else system.geometry.surface
     if surface is None or surface.sphere is None:
+        others = "'regrow', which needs" if is_large(system.n_units) else "'regrow' or 'projection', which need"
         raise InputError(
             f"the null 'spin' turns the units on a sphere, and {system.name!r} has no surface with a sphere; "
-            "use 'regrow' or 'projection', which need positions or distances only"
+            f"use {others} positions or distances only"
         )
-    return Space(distances, neighbours, sphere_positions(surface, n_units), unit_hemispheres(surface, n_units))
+    return sphere_positions(surface, system.n_units), unit_hemispheres(surface, system.n_units)
 
 
 def statistics_of(model: str, space: Space) -> tuple[str, ...]:
     """What a null says something about: ``q``, and where it re-arranges pairs of units ``r`` and ``partial_r``."""
-    pairs = ("r",) if space.distances is None else ("r", "partial_r")
-    return ("q", *pairs) if model in ("permutation", "spin", "projection") else ("q",)
+    pairs = ("r", "partial_r") if space.has_distances else ("r",)
+    return ("q", *pairs) if model in REARRANGED else ("q",)
+
+
+def chunk_size(model: str, n_units: int) -> int:
+    """Nulls of one chunk: few enough to be lost without regret, and many enough to be worth one look at the matrix."""
+    return 32 if is_large(n_units) and model in REARRANGED else 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,14 +238,20 @@ class Question:
         The input projection.
     space : Space
     resolution : float
+    quality : Quality, optional
+        Of the connectivity, where it has been checked before.
+    pairs : DensePairs, optional
+        The same, of many units.
     """
 
     labels: NDArray[np.intp]
-    similarity: Floats
+    similarity: Floats = field(metadata=DERIVED)  # from the weights
     connectivity: Floats
     weights: Weights
     space: Space
     resolution: float = 1.0
+    quality: Quality | None = field(default=None, metadata=DERIVED)
+    pairs: DensePairs | None = field(default=None, metadata=DERIVED)
 
 
 def null_statistics(model: str, question: Question, *, n_nulls: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -187,7 +270,8 @@ def null_statistics(model: str, question: Question, *, n_nulls: int, rng: np.ran
     (n_nulls, n_statistics) array
     """
     partitions, pairs = _DRAWN.get(model, _of_labels)(model, question, n_nulls, rng)
-    q = modularities(question.connectivity, partitions, resolution=question.resolution)
+    quality = question.quality or quality_of(question.connectivity, resolution=question.resolution)
+    q = quality.of(as_partitions(partitions, len(question.labels), ndim=2))
     return np.column_stack([q, pairs])
 
 
@@ -197,7 +281,12 @@ def _of_orders(model: str, question: Question, n_nulls: int, rng: np.random.Gene
         orders = permutation(np.arange(n_units), n_nulls=n_nulls, rng=rng)
     else:
         assert space.sphere is not None
-        orders = spin(space.sphere, hemispheres=space.hemispheres, n_nulls=n_nulls, rng=rng)
+        orders = spin(
+            space.sphere, hemispheres=space.hemispheres, n_nulls=n_nulls, rng=rng, assignment=space.assignment
+        )
+    if is_large(n_units):
+        dense = question.pairs or DensePairs.of(question.connectivity, space.positions)
+        return question.labels[orders], dense.spun(question.similarity, orders)
     edges = EdgeStatistics.of(question.connectivity, space.distances)
     pairs = [_of_pairs(edges, question.similarity[np.ix_(order, order)]) for order in orders]
     return question.labels[orders], np.array(pairs)

@@ -37,6 +37,9 @@ _CONNECT_SECONDS = 10
 _WORKER_SECONDS = 60  # until the first worker of a scheduler appears
 _BARREN_ROUNDS = 3
 
+# Metadata of a dataclass field that follows from the other fields: gigabytes that need no key of their own.
+DERIVED = {"derived": True}
+
 # One array, or several that are counted along the same first axis.
 Arrays = TypeVar("Arrays", NDArray[Any], tuple[NDArray[Any], ...])
 _Parts = dict[str, NDArray[Any]]
@@ -499,7 +502,8 @@ def content_key(value: object) -> str:
     """SHA-256 of a value by its content: the same in every process, and different for different values.
 
     Arrays differ by their values, type, shape and order in memory (which decides in which order they are summed);
-    memory maps are read, and equal to arrays.
+    memory maps are read, and equal to arrays. Fields of a dataclass marked as `DERIVED` follow from the others,
+    and are passed over.
 
     Parameters
     ----------
@@ -542,7 +546,7 @@ def _digest(value: object) -> bytes:
     elif inspect.isfunction(value) and "<" not in value.__qualname__:
         parts = [value.__module__, value.__qualname__]
     elif is_dataclass(value) and not isinstance(value, type):
-        parts = [(each.name, getattr(value, each.name)) for each in fields(value)]
+        parts = [(each.name, getattr(value, each.name)) for each in fields(value) if not each.metadata.get("derived")]
     else:
         raise TypeError(
             f"a {kind.__module__}.{kind.__qualname__} has no content that could be compared: {value!r:.100}"

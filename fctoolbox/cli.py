@@ -71,7 +71,9 @@ def _analysis_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="permutation, variogram, spin, moran, regrow, projection or auto; may be repeated.",
         ),
         click.option("--n-nulls", type=click.IntRange(1), default=1000, show_default=True, help="Nulls of each kind."),
-        click.option("--n-restarts", type=click.IntRange(1), default=100, show_default=True, help="Louvain runs."),
+        click.option(
+            "--n-restarts", type=click.IntRange(1), help="Louvain runs.  [default: 100; of more than 5,000 units 5]",
+        ),
         click.option(
             "--resolution", type=click.FloatRange(0), default=1.0, show_default=True, help="γ of the modularity.",
         ),
@@ -129,7 +131,12 @@ _PATH = click.Path(path_type=Path)
     help="Compare the groups of inputs (divisions of the brain) instead: which explains the connectivity best?",
 )
 @click.option("--highest", metavar="GROUP", help="With --by-group: the group expected to be the highest.")
-@click.option("--leave-out", multiple=True, metavar="GROUP", help="With --by-group: leave it out; may be repeated.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="NAME",
+    help="With --by-group or --systems: leave this group or network out; may be repeated.",
+)
 @click.option(
     "--n-bootstrap",
     type=click.IntRange(2),
@@ -146,6 +153,11 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--skip-failed", is_flag=True, help="With --subjects: a subject that cannot be analysed is no failure of the run."
 )
+@click.option(
+    "--systems",
+    metavar="ANNOTATION",
+    help="Ask as well whether similarity is concentrated within each network of this annotation (such as yeo7).",
+)
 @_analysis_options
 def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any) -> None:
     """Analyse one SOURCE, or your own matrices, and write a report."""
@@ -157,8 +169,15 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         raise InputError("--skip-failed belongs with --subjects")
     if subjects and (source is None or by_group):
         raise InputError("--subjects belongs with a SOURCE, and does not go with --by-group or with your own matrices")
-    if not by_group and (unused := _typed_in(_OF_GROUPS)):
-        raise InputError(f"{listed(unused)} belongs with --by-group")
+    systems = settings.pop("systems")
+    alone = [name for name in _OF_GROUPS if name != "leave_out"] if systems else _OF_GROUPS
+    if not by_group and (unused := _typed_in(alone)):
+        systems_too = " or --systems" if unused == ["--leave-out"] else ""
+        raise InputError(f"{listed(unused)} belongs with --by-group{systems_too}")
+    if by_group and systems:
+        raise InputError("--systems belongs to a run without --by-group; ask for one of the two")
+    if subjects and systems:
+        raise InputError("--systems belongs to a run without --subjects; ask for one of the two")
     if by_group and _typed_in(("nulls",)):
         raise InputError(
             "--null belongs to a run without --by-group: groups are compared by dealing their inputs anew, "
@@ -217,9 +236,16 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         )
         _say_groups(comparison, comparison.save(out, command=command))
         return
+    if systems:
+        from fctoolbox.systems import check_networks
+
+        check_networks(system, systems, of_groups["leave_out"])  # before the work, not after it
+        asked += ["--systems", systems, *(word for name in of_groups["leave_out"] for word in ("--leave-out", name))]
     report = _analyse(system, workers, **settings)
-    page = report.save(out, command=shlex.join([*asked, *_settings(settings, out)]))
+    command = shlex.join([*asked, *_settings(settings, out)])
+    page = report.save(out, command=command)
     _say([report], page)
+    _save_systems(report, systems, of_groups["leave_out"], workers, settings, out, command)
 
 
 _OF_GROUPS = ("highest", "leave_out", "n_bootstrap")
@@ -410,8 +436,32 @@ def _analyse(system: RecurrentSystem, workers: "Workers", **settings: Any) -> "O
     from fctoolbox.origin import analyse_origin
 
     names = {"nulls": "null"}
-    asked = {names.get(name, name): value for name, value in settings.items()}
+    asked = {names.get(name, name): value for name, value in settings.items() if value is not None}
     return analyse_origin(system, **asked, workers=workers)
+
+
+def _save_systems(
+    report: "OriginReport",
+    annotation: str | None,
+    leave_out: Sequence[str],
+    workers: "Workers",
+    settings: Mapping[str, Any],
+    out: Path,
+    command: str,
+) -> None:
+    from fctoolbox.report.systems import remove_systems
+
+    if annotation is None:
+        remove_systems(out)  # of an earlier report in this folder
+        return
+    from fctoolbox.systems import analyse_systems
+
+    found = analyse_systems(
+        report, annotation, n_nulls=settings["n_nulls"], leave_out=leave_out, rng=settings["rng"], workers=workers
+    )
+    page = found.save(out, command=command)
+    click.echo(found.sentence())
+    click.echo(f"Systems: {page}")
 
 
 def _compare_groups(
@@ -420,6 +470,7 @@ def _compare_groups(
     from fctoolbox.groups import compare_groups
 
     del nulls  # there is one way to deal inputs
+    settings = {name: value for name, value in settings.items() if value is not None}
     return compare_groups(system, n_permutations=n_nulls, workers=workers, **settings)
 
 
@@ -536,7 +587,8 @@ def _options_of(system: RecurrentSystem, source: str = "") -> list[str]:
 def _settings(settings: Mapping[str, Any], out: Path) -> list[str]:
     words = [word for null in settings["nulls"] for word in ("--null", null)]
     for name in ("n_nulls", "n_restarts", "resolution", "constant_units", "rng"):
-        words += [f"--{name.replace('_', '-')}", str(settings[name])]
+        if settings[name] is not None:
+            words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return [*words, "--out", str(out)]
 
 

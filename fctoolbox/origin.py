@@ -4,19 +4,24 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from fctoolbox import edge_moments
 from fctoolbox.chance import (
     CONTROLS_FOR,
     IN_SHORT,
+    NEAREST,
     NULLS,
     Question,
+    Space,
     chosen,
+    chunk_size,
+    is_large,
     null_names,
     null_statistics,
     space_of,
@@ -24,16 +29,20 @@ from fctoolbox.chance import (
 )
 from fctoolbox.chunks import Workers, in_chunks
 from fctoolbox.communities import Communities, detect_communities
+from fctoolbox.edge_moments import DensePairs, JointHistogram
 from fctoolbox.errors import InputError, check_whole, listed
 from fctoolbox.nulls.edges import DistanceBin, EdgeStatistics, correlation_by_distance
 from fctoolbox.nulls.significance import NullTest, significance
-from fctoolbox.quality import OBJECTIVE, modularity
+from fctoolbox.quality import OBJECTIVE, quality_of
 from fctoolbox.randomness import generator
 from fctoolbox.similarity import connectivity_of, constant_units, cosine_similarity, units_without_input
 from fctoolbox.system import Floats, RecurrentSystem
+from fctoolbox.threads import n_threads
 
 SCHEMA = 1
 MIN_UNITS = 4
+N_RESTARTS = 100
+N_RESTARTS_OF_MANY = 5  # each takes some 20 s at 30,000 units, and the modules of so many hardly differ between them
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class Relationship:
     partial_r: float | None = None
     partial_nulls: tuple[NullTest, ...] = ()
     by_distance: tuple[DistanceBin, ...] = ()
+    # How many pairs have a similarity and a connectivity between these edges; where there are too many to be drawn.
+    joint: JointHistogram | None = None
 
 
 @dataclass(frozen=True)
@@ -179,13 +190,15 @@ class OriginReport:
         )
 
     def controls(self) -> dict[str, str]:
-        """What each null that was asked controls for, in a sentence."""
-        return {test.model: CONTROLS_FOR[test.model] for test in self.induced.nulls}
+        """What each null that was asked controls for, in a sentence or two."""
+        more = {"spin": f" {NEAREST}"} if "spin" in self.policies else {}
+        return {test.model: CONTROLS_FOR[test.model] + more.get(test.model, "") for test in self.induced.nulls}
 
     def save(self, folder: str | Path, *, command: str = "") -> Path:
         """Write report.json, report.html, labels.tsv and the figures (SVG, PNG); the path of the page.
 
-        A system whose geometry is a volume gets modules.nii.gz and units.nii.gz as well.
+        A system whose geometry is a volume gets modules.nii.gz and units.nii.gz as well, and one whose source has files
+        of its own kind to write (`Source.write_outputs`) these.
         """
         from fctoolbox.report import save_report
 
@@ -230,7 +243,7 @@ def analyse_origin(
     *,
     null: str | Sequence[str] = "permutation",
     n_nulls: int = 1000,
-    n_restarts: int = 100,
+    n_restarts: int | None = None,
     resolution: float = 1.0,
     constant_units: Literal["drop", "error"] = "drop",
     rng: int | np.random.Generator | None = None,
@@ -253,10 +266,12 @@ def analyse_origin(
     system : RecurrentSystem
     null : {"permutation", "variogram", "spin", "moran", "regrow", "projection", "auto"} or several of them
         ``"auto"`` follows the calibration: ``projection`` where positions or distances are known, which keeps all that
-        depends on distance alone; else ``permutation``, which keeps nothing spatial.
+        depends on distance alone; else ``permutation``, which keeps nothing spatial. Of more than 5,000 units it takes
+        ``spin`` where there is a sphere, else ``regrow``.
     n_nulls : int
-    n_restarts : int
-        Of the community detection, on the similarity and on the functional connectivity.
+    n_restarts : int, optional
+        Of the community detection, on the similarity and on the functional connectivity. By default 100, and 5 of more
+        than 5,000 units.
     resolution : float
         γ of the modularity.
     constant_units : {"drop", "error"}
@@ -277,6 +292,13 @@ def analyse_origin(
         If too few units remain, similarity or connectivity is the same for all pairs, or a null or another setting
         cannot be used.
 
+    Notes
+    -----
+    Of more than 5,000 units (`fctoolbox.edge_moments.LARGE`) no list of all pairs is made: r, ρ and r without distance
+    come from sums over the matrices where they lie (memory maps included), distances from the positions. With 29,696
+    units, the similarity and a memory-mapped connectivity take 3.5 GB each, and little comes to that. The nulls
+    ``variogram``, ``moran`` and ``projection``, which need all distances, are then refused.
+
     References
     ----------
     Tanner et al. 2023, arXiv:2310.20601.
@@ -289,6 +311,8 @@ def analyse_origin(
     rng_similarity, rng_connectivity, *rng_nulls = rng.spawn(2 + len(NULLS))
 
     analysed, dropped = usable(system, constant_units)
+    if n_restarts is None:
+        n_restarts = N_RESTARTS_OF_MANY if is_large(analysed.n_units) else N_RESTARTS
     models = null_names(null, analysed.geometry, analysed.n_units)
     space = space_of(analysed, models)
     similarity = cosine_similarity(analysed.projection.weights)
@@ -296,34 +320,36 @@ def analyse_origin(
     for matrix in (similarity, connectivity):
         matrix.flags.writeable = False
 
-    pearson_r, spearman_rho = correlations(similarity, connectivity)
+    observed, pairs = _relationship(similarity, connectivity, space, n_jobs)
     communities = detect_communities(
         similarity, resolution=resolution, n_restarts=n_restarts, rng=rng_similarity, n_jobs=n_jobs
     )
     own = detect_communities(
         connectivity, resolution=resolution, n_restarts=n_restarts, rng=rng_connectivity, n_jobs=n_jobs
     )
-    induced_q = modularity(connectivity, communities.labels, resolution=resolution)
+    quality = quality_of(connectivity, resolution=resolution, n_jobs=n_threads(n_jobs))
+    induced_q = float(quality.of(communities.labels[None], n_jobs=n_threads(n_jobs))[0])
 
-    edges = EdgeStatistics.of(connectivity, space.distances)
-    observed = {"q": induced_q, "r": pearson_r}
-    if space.distances is not None:
-        observed["partial_r"] = edges.partial_r(similarity)
-    question = Question(communities.labels, similarity, connectivity, analysed.projection.weights, space, resolution)
+    statistics = {"q": induced_q, "r": observed.pearson_r, "partial_r": observed.partial_r}
+    question = Question(
+        communities.labels, similarity, connectivity, analysed.projection.weights, space, resolution, quality, pairs
+    )
     tests: dict[str, list[NullTest]] = {"q": [], "r": [], "partial_r": []}
     for model in models:
         rng_null = rng_nulls[NULLS.index(model)]  # a null's draws do not depend on which others are asked for
         values = in_chunks(
             null_statistics,
             n=n_nulls,
-            chunk_size=100 if analysed.n_units <= 5000 else 20,
+            chunk_size=chunk_size(model, analysed.n_units),
             rng=rng_null,
             what=f"{model} nulls",
             arguments={"model": model, "question": question},
             workers=workers,
         )
         for name, column in zip(statistics_of(model, space), values.T, strict=True):
-            tests[name].append(significance(observed[name], column, model=model))
+            value = statistics[name]
+            assert value is not None  # a null speaks of r without distance where it is known
+            tests[name].append(significance(value, column, model=model))
 
     return OriginReport(
         system=analysed,
@@ -331,14 +357,7 @@ def analyse_origin(
         similarity=similarity,
         connectivity=connectivity,
         communities=communities,
-        relationship=Relationship(
-            pearson_r,
-            spearman_rho,
-            tuple(tests["r"]),
-            observed.get("partial_r"),
-            tuple(tests["partial_r"]),
-            () if space.distances is None else correlation_by_distance(similarity, connectivity, space.distances),
-        ),
+        relationship=replace(observed, nulls=tuple(tests["r"]), partial_nulls=tuple(tests["partial_r"])),
         # The best of all partitions seen: a short search must not end below the one it is compared with.
         induced=InducedModularity(induced_q, max(own.q, induced_q), tuple(tests["q"])),
         policies={
@@ -350,6 +369,7 @@ def analyse_origin(
             "resolution": resolution,
             "n_restarts": n_restarts,
             "null": chosen(null, models, analysed.n_units),
+            **_policies_of_many(analysed, models, space),
         },
         rng=seed,
         call=call_of(
@@ -366,6 +386,45 @@ def analyse_origin(
         ),
         seconds=time.perf_counter() - started,
     )
+
+
+def _relationship(
+    similarity: Floats, connectivity: Floats, space: Space, n_jobs: int
+) -> tuple[Relationship, DensePairs | None]:
+    """The relationship without its nulls; and of many units what their nulls begin with."""
+    if not is_large(len(similarity)):
+        pearson_r, spearman_rho = correlations(similarity, connectivity)
+        if space.distances is None:
+            return Relationship(pearson_r, spearman_rho, ()), None
+        partial_r = EdgeStatistics.of(connectivity, space.distances).partial_r(similarity)
+        by_distance = correlation_by_distance(similarity, connectivity, space.distances)
+        return Relationship(pearson_r, spearman_rho, (), partial_r, (), by_distance), None
+    pairs = DensePairs.of(connectivity, space.positions, n_jobs=n_threads(n_jobs))
+    found = pairs.statistics(similarity)
+    assert found.spearman_rho is not None  # it is left out where the similarity is not at hand alone
+    relationship = Relationship(
+        found.pearson_r, found.spearman_rho, (), found.partial_r, (), found.by_distance, found.joint
+    )
+    return relationship, replace(pairs, n_jobs=1)  # nulls share the threads already, a chunk each
+
+
+def _policies_of_many(system: RecurrentSystem, models: Sequence[str], space: Space) -> dict[str, str]:
+    """What is done in another way because there are many units, in words."""
+    policies = {}
+    if "spin" in models and space.assignment == "nearest":
+        policies["spin"] = "nearest turned unit; sizes of modules change somewhat"
+    if is_large(system.n_units):
+        policies["pairs"] = (
+            f"more than {edge_moments.LARGE:,} units: ρ from ranks of values rounded to 1e-6"
+            + ("; distance in 256 classes" if space.positions is not None else "")
+            + ("; distances between units are not used" if _unused_distances(system) else "")
+        )
+    return policies
+
+
+def _unused_distances(system: RecurrentSystem) -> bool:
+    geometry = system.geometry
+    return geometry is not None and geometry.positions is None and geometry.distances is not None
 
 
 def system_in_json(system: RecurrentSystem, dropped: Sequence[Dropped]) -> dict[str, Any]:
@@ -461,6 +520,10 @@ def correlations(similarity: Floats, connectivity: Floats) -> tuple[float, float
     """
     from scipy.stats import rankdata
 
+    if is_large(len(similarity)):
+        found = DensePairs.of(connectivity).statistics(similarity)
+        assert found.spearman_rho is not None
+        return found.pearson_r, found.spearman_rho
     pairs = np.triu_indices(len(similarity), 1)
     edges = {
         "similarity of the input projections": similarity[pairs],

@@ -8,9 +8,10 @@ import inspect
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -53,6 +54,10 @@ class Source:
         Options with which `load` brings the inputs of all its groups at once (``{"sources": "all"}``), each input with
         its group in `InputProjection.groups`; for ``fctoolbox run --by-group``. Where an option has the name of a
         group as its default, that is the group expected to be the highest.
+    write_outputs : callable, optional
+        Takes an `OriginReport` of this source's system and the folder of its report, writes files of the field's own
+        kinds there (label maps of a surface), and returns their paths. If it fails, that is said, and the report
+        is there without them.
     api_version : int
         Of fctoolbox's plugin interface that the plugin was written for.
     distribution : str
@@ -69,6 +74,7 @@ class Source:
     miniature: str = ""
     synthetic: bool = False
     every_group: Mapping[str, Any] = field(default_factory=dict)
+    write_outputs: Callable[[Any, Path], Sequence[Path]] | None = None
     api_version: int = 1  # not API_VERSION: a plugin that does not say was written for the first
     distribution: str = ""
 
@@ -327,6 +333,8 @@ def _check_interface(source: object) -> None:
         )
     if not callable(source.load):
         raise PluginError(f"source '{source.name}': load is {source.load!r}, not a function")
+    if source.write_outputs is not None and not callable(source.write_outputs):
+        raise PluginError(f"source '{source.name}': write_outputs is {source.write_outputs!r}, not a function")
     for name, parameter in inspect.signature(source.load).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
             raise PluginError(

@@ -1,5 +1,6 @@
 """How alike the inputs of two units are, and how alike their activity is."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from fctoolbox.errors import InputError, listed
-from fctoolbox.system import FactoredMatrix, Floats, RecurrentActivity, Weights, check_finite
+from fctoolbox.system import FactoredMatrix, Floats, RecurrentActivity, Weights, check_finite, symmetric
+from fctoolbox.threads import blocks
 
 _GRAM_BLOCK = 4096
+_SPARSE_ROWS = 1024
 
 
 def cosine_similarity(weights: Weights | Any) -> Floats:
@@ -43,6 +46,28 @@ def cosine_similarity(weights: Weights | Any) -> Floats:
     >>> cosine_similarity(np.array([[1.0, 0.0], [3.0, 4.0], [-2.0, 0.0]])).round(3).tolist()
     [[1.0, 0.6, -1.0], [0.6, 1.0, -0.6], [-1.0, -0.6, 1.0]]
     """
+    rows = directions(weights)
+    return _bounded(_gram_of_sparse(rows) if sparse.issparse(rows) else _gram(rows))
+
+
+def directions(weights: Weights | Any) -> Floats | sparse.csr_array:
+    """The rows of a projection, or rows with the same angles between them, at length 1.
+
+    Parameters
+    ----------
+    weights : (n_units, n_inputs) array, scipy.sparse array or FactoredMatrix
+        float32 stays float32; everything else becomes float64.
+
+    Returns
+    -------
+    (n_units, k) array, or csr_array where the weights are sparse
+        Products of two rows are their cosine similarity. k is n_inputs, or for factored weights at most their k.
+
+    Raises
+    ------
+    InputError
+        If a unit receives no input at all: its direction is undefined.
+    """
     if isinstance(weights, FactoredMatrix):
         rows, without_input = _factored_directions(weights)
     else:
@@ -54,35 +79,67 @@ def cosine_similarity(weights: Weights | Any) -> Floats:
             "leave them out of the system"
         )
     if isinstance(weights, FactoredMatrix):
-        similarity = _gram(rows)
-    elif sparse.issparse(weights):
-        rows = sparse.csr_array(weights)
-        check_finite(rows.data[None, :], "weights (its stored values)")
-        largest = sparse.diags_array(1 / abs(rows).max(axis=1).toarray().ravel())
-        rows = largest @ rows
-        rows = sparse.diags_array(1 / np.sqrt(rows.multiply(rows).sum(axis=1))) @ rows
-        similarity = (rows @ rows.T).toarray()
-    else:
-        rows = _rows_to_unit_maximum(_real_matrix(weights, "weights"))
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        similarity = _gram(rows)
-    return _bounded(similarity)
+        return rows
+    if sparse.issparse(weights):
+        unit = sparse.csr_array(weights)
+        check_finite(unit.data[None, :], "weights (its stored values)")
+        largest = sparse.diags_array(1 / abs(unit).max(axis=1).toarray().ravel())
+        unit = largest @ unit
+        return sparse.csr_array(sparse.diags_array(1 / np.sqrt(unit.multiply(unit).sum(axis=1))) @ unit)
+    rows = _rows_to_unit_maximum(_real_matrix(weights, "weights"))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
 
 
-def _gram(rows: Floats) -> Floats:
+def rows_of(directions: Floats | sparse.csr_array, rows: slice) -> Floats:
+    """Some of the `directions`, as a dense array."""
+    chosen = directions[rows]
+    return np.asarray(chosen.toarray() if isinstance(chosen, sparse.csr_array) else chosen)
+
+
+def _gram(rows: Floats, dtype: Any = None) -> Floats:
     """``rows @ rows.T``, exactly symmetric.
 
-    In blocks: OpenBLAS, called by numpy for the whole product, can crash where the result passes 2 GB.
+    In blocks: OpenBLAS, called by numpy for the whole product, can crash where the result passes 2 GB. Blocks above
+    the diagonal are computed where they belong, and copied to their mirror images.
     """
-    n = len(rows)
+    n, dtype = len(rows), rows.dtype if dtype is None else np.dtype(dtype)
     if n <= _GRAM_BLOCK:
-        return np.asarray(rows @ rows.T)
-    gram = np.empty((n, n), dtype=rows.dtype)
-    for start in range(0, n, _GRAM_BLOCK):
-        for other in range(start, n, _GRAM_BLOCK):
-            one, two = slice(start, start + _GRAM_BLOCK), slice(other, other + _GRAM_BLOCK)
-            block = rows[one] @ rows[two].T
-            gram[one, two], gram[two, one] = block, block.T
+        return np.asarray(rows @ rows.T).astype(dtype, copy=False)
+    return _in_blocks(n, dtype, lambda one, two: (rows[one], rows[two].T))
+
+
+def _gram_of_sparse(rows: sparse.csr_array) -> Floats:
+    """The same of sparse rows; never as a sparse product of all, which may hold more than the result."""
+    n = rows.shape[0]
+    if n <= _GRAM_BLOCK:
+        return np.asarray((rows @ rows.T).toarray())
+    used = np.bincount(rows.indices, minlength=rows.shape[1])
+    rows = rows[:, np.flatnonzero(used)]
+    rows.sort_indices()  # each product is then summed in the same order as its mirror image
+    # One step of a sparse product costs as much as a hundred of a dense one.
+    if 100 * np.square(used.astype(np.float64)).sum() < n**2 * rows.shape[1]:
+        gram = np.empty((n, n), rows.dtype)
+        for start in range(0, n, _SPARSE_ROWS):
+            gram[start : start + _SPARSE_ROWS] = (rows[start : start + _SPARSE_ROWS] @ rows.T).toarray()
+        return gram
+    return _in_blocks(n, rows.dtype, lambda one, two: (rows[one].toarray(), rows[two].toarray().T))
+
+
+def _in_blocks(n: int, dtype: np.dtype[Any], factors: Callable[[slice, slice], tuple[Floats, Floats]]) -> Floats:
+    from fctoolbox._edges import mirror
+
+    gram = np.empty((n, n), dtype=dtype)
+    for one in blocks(n, _GRAM_BLOCK):
+        for two in blocks(n, _GRAM_BLOCK):
+            if two.start < one.start:
+                continue
+            left, right = factors(one, two)
+            if left.dtype == dtype:
+                np.matmul(left, right, out=gram[one, two])
+            else:
+                gram[one, two] = left @ right
+            mirror(gram, one.start, one.stop, two.start, two.stop)
     return gram
 
 
@@ -180,7 +237,7 @@ def functional_connectivity(timeseries: Floats) -> Floats:
     centred = timeseries - timeseries.mean(axis=0, dtype=np.float64)
     centred /= np.abs(centred).max(axis=0)
     centred /= np.linalg.norm(centred, axis=0)
-    return _bounded(_gram(np.ascontiguousarray(centred.T)).astype(timeseries.dtype, copy=False))
+    return _bounded(_gram(np.ascontiguousarray(centred.T), timeseries.dtype))
 
 
 def constant_units(timeseries: Floats) -> NDArray[np.bool_]:
@@ -216,7 +273,7 @@ def connectivity_of(activity: RecurrentActivity) -> Floats:
         return functional_connectivity(activity.timeseries)
     connectivity = np.tanh(activity.connectivity) if activity.scale == "fisher-z" else activity.connectivity
     # Without the diagonal, or after tanh, a difference that was small beside the largest value may no longer be.
-    return connectivity if np.array_equal(connectivity, connectivity.T) else (connectivity + connectivity.T) / 2
+    return symmetric(connectivity)
 
 
 def _real_matrix(values: Any, what: str) -> Floats:

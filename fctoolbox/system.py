@@ -4,7 +4,7 @@ Every object here is frozen and checks itself once. Arrays that the caller could
 read-only ones (a memory map of a dense connectome) are shared.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from html import escape
 from typing import Any, Literal, Protocol, TypeAlias
@@ -21,6 +21,7 @@ Scale = Literal["pearson-r", "fisher-z"]
 
 # Rows looked at together when a large matrix is checked: bounds the memory, keeps the loop short.
 _BLOCK_VALUES = 2**24
+_TILE = 512  # rows and columns that are compared with their mirror image: both fit into a fast cache
 SYMMETRY_TOLERANCE = 1e-4
 _AXIS_OF_LETTER = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
 
@@ -186,8 +187,8 @@ class RecurrentActivity:
         """The activity of the units at `index`."""
         return replace(
             self,
-            timeseries=None if self.timeseries is None else self.timeseries[:, index],
-            connectivity=None if self.connectivity is None else self.connectivity[np.ix_(index, index)],
+            timeseries=None if self.timeseries is None else _given_away(self.timeseries[:, index]),
+            connectivity=None if self.connectivity is None else _given_away(self.connectivity[np.ix_(index, index)]),
         )
 
 
@@ -568,6 +569,12 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+def _given_away(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, read-only: nobody else holds it, so that it need not be copied before it is shared."""
+    array.flags.writeable = False
+    return array
+
+
 def _floats(values: ArrayLike, what: str) -> Floats:
     array = _array(values, what, kinds="fiub", needed="real numbers")
     return _frozen(array if array.dtype in (np.float32, np.float64) else array.astype(np.float64))
@@ -677,16 +684,43 @@ def check_symmetric(matrix: Floats, what: str, units: Sequence[str] | None = Non
     InputError
     """
     scale = max(float(np.abs(matrix[rows]).max()) for rows in _blocks(matrix))
-    for rows in _blocks(matrix):
-        difference = np.abs(matrix[rows] - matrix[:, rows].T)
-        if difference.max() > SYMMETRY_TOLERANCE * scale:
-            i, j = (int(index) for index in np.argwhere(difference > SYMMETRY_TOLERANCE * scale)[0])
+    for rows, columns in _tiles(len(matrix)):
+        if np.abs(matrix[rows, columns] - matrix[columns, rows].T).max() > SYMMETRY_TOLERANCE * scale:
+            apart = np.abs(matrix[rows] - matrix[:, rows].T) > SYMMETRY_TOLERANCE * scale
+            i, j = (int(index) for index in np.argwhere(apart)[0])
             i += rows.start
             one, other = (i, j) if units is None else (units[i], units[j])
             raise InputError(
                 f"{what} is not symmetric: [{one}, {other}] is {matrix[i, j]:g}, but [{other}, {one}] is "
                 f"{matrix[j, i]:g}. Average it with its transpose if that is what you mean."
             )
+
+
+def symmetric(matrix: Floats) -> Floats:
+    """The matrix itself if its two triangles are equal, else a copy in which both are their mean.
+
+    Parameters
+    ----------
+    matrix : (n, n) array
+
+    Returns
+    -------
+    (n, n) array
+    """
+    if all(np.array_equal(matrix[rows, columns], matrix[columns, rows].T) for rows, columns in _tiles(len(matrix))):
+        return matrix
+    mean = np.empty(matrix.shape, matrix.dtype)
+    for rows, columns in _tiles(len(matrix)):
+        mean[rows, columns] = (matrix[rows, columns] + matrix[columns, rows].T) / 2
+        mean[columns, rows] = mean[rows, columns].T
+    return mean
+
+
+def _tiles(n: int) -> Iterator[tuple[slice, slice]]:
+    """Squares that cover the upper triangle of a matrix, row by row."""
+    for top in range(0, n, _TILE):
+        for left in range(top, n, _TILE):
+            yield slice(top, min(top + _TILE, n)), slice(left, min(left + _TILE, n))
 
 
 def _connectivity(values: ArrayLike, scale: str) -> Floats:

@@ -471,3 +471,42 @@ def test_a_reader_that_stops_listening_is_no_fault():
     )
     assert done.returncode != 0
     assert done.stderr == ""
+
+
+def test_systems_beside_the_report(tmp_path, capsys):
+    out = tmp_path / "o"
+    asked = ("run", "toy", "-o", "n_units=40", "--systems", "planted", "--n-nulls", "99", "--n-restarts", "2")
+    assert call(*asked, "--out", out) == 0
+    captured = capsys.readouterr().out
+    assert "is most concentrated within" in captured
+    assert f"Systems: {out / 'systems.html'}" in captured
+    content = json.loads((out / "systems.json").read_text(encoding="utf-8"))
+    assert {each["name"] for each in content["networks"]} == {"0", "1", "2", "3"}
+    command = content["provenance"]["command"]
+    assert "--systems planted" in command
+    assert command == json.loads((out / "report.json").read_text(encoding="utf-8"))["provenance"]["command"]
+    assert (out / "systems.tsv").exists()
+    assert (out / "systems.svg").exists()
+    assert call(*asked, "--leave-out", "2", "--out", out) == 0
+    content = json.loads((out / "systems.json").read_text(encoding="utf-8"))
+    assert (len(content["networks"]), content["left_out"]) == (3, ["2"])
+    assert "--leave-out 2" in content["provenance"]["command"]
+    # A later report in the same folder is not of these.
+    assert call("run", "toy", *QUICK, "--out", out) == 0
+    assert not list(out.glob("systems.*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--systems", "plantd"), "no annotation named 'plantd'. Did you mean 'planted'?"),
+        (("--systems", "planted", "--leave-out", "9"), "annotation 'planted' has no network '9' to leave out"),
+        (("--systems", "planted", "--by-group"), "--systems belongs to a run without --by-group"),
+        (("--leave-out", "1"), "--leave-out belongs with --by-group"),
+        (("--systems", "planted", "--highest", "1"), "--highest belongs with --by-group"),
+    ],
+)
+def test_what_cannot_be_asked_of_systems(tmp_path, capsys, words, message):
+    assert call("run", "toy", *words, *QUICK, "--out", tmp_path / "o") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fctoolbox.errors import InputError
 from fctoolbox.system import Floats
 
-_KNOTS = 10
+N_KNOTS = 10  # intervals between deciles
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,20 @@ def correlation_by_distance(
 
 def _distance_basis(apart: NDArray[np.float64]) -> NDArray[np.float64]:
     """Orthonormal functions of distance, (n_pairs, ≤ 11): hats at the deciles, which sum to 1."""
-    knots = np.unique(np.quantile(apart, np.linspace(0, 1, _KNOTS + 1)))
+    knots = np.unique(np.quantile(apart, np.linspace(0, 1, N_KNOTS + 1)))
     if len(knots) < 2:
         return np.full((len(apart), 1), 1 / np.sqrt(len(apart)))
-    hats = np.stack([np.interp(apart, knots, unit) for unit in np.eye(len(knots))], axis=1)
-    basis, sizes, _ = np.linalg.svd(hats, full_matrices=False)
+    return orthonormal(hats(apart, knots))
+
+
+def hats(apart: NDArray[np.float64], knots: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Continuous functions of distance, linear between the knots, each 1 at one knot and 0 at all others."""
+    return np.stack([np.interp(apart, knots, unit) for unit in np.eye(len(knots))], axis=1)
+
+
+def orthonormal(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A basis of what the columns span."""
+    basis, sizes, _ = np.linalg.svd(columns, full_matrices=False)
     return np.asarray(basis[:, sizes > 1e-10 * sizes[0]])
 
 

@@ -15,7 +15,7 @@ from fctoolbox.threads import blocks, in_threads, n_threads
 Assignment = Literal["hungarian", "vasa", "nearest"]
 
 _MIRROR = np.diag([-1.0, 1.0, 1.0])
-_MOST_ASSIGNED = 10_000  # units of a hemisphere: the costs of more fill gigabytes, and one null takes minutes
+MOST_ASSIGNED = 10_000  # units of a hemisphere: the costs of more fill gigabytes, and one null takes minutes
 _BLOCK = 8  # rotations
 _SPREAD = 1e-6  # shortest mean of a unit's directions: below it the unit surrounds the sphere and has no centre
 
@@ -227,9 +227,9 @@ def _task(
     """What writes some rows of `orders`, for the units of one hemisphere."""
     if assignment == "nearest":
         return _nearest_task(points, turns, units, orders)
-    if len(units) > _MOST_ASSIGNED:
+    if len(units) > MOST_ASSIGNED:
         raise InputError(
-            f"the assignment '{assignment}' is for up to {_MOST_ASSIGNED:,} units of a hemisphere, and there are "
+            f"the assignment '{assignment}' is for up to {MOST_ASSIGNED:,} units of a hemisphere, and there are "
             f"{len(units):,}; use 'nearest' for vertices, or the null 'regrow' where sizes must be kept"
         )
     solve = _columns_hungarian if assignment == "hungarian" else _columns_vasa

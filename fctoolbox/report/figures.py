@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fctoolbox.chance import is_large
 from fctoolbox.nulls import NullTest
 from fctoolbox.origin import OriginReport
+from fctoolbox.report.dense import block_means, draw_joint
 from fctoolbox.system import Floats
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ _COLOURS = (
 _DPI = 300
 _MAX_NAMED_TICKS = 45
 _MAX_SCATTER_EDGES = 3000
+_LEAST_WIDTH = 0.03  # of a picture's side, for a module to have its number beside it
 
 
 def module_colours(n: int) -> list[str]:
@@ -110,20 +113,16 @@ def new_figure(height: float = WIDTH, width: float = WIDTH) -> "Figure":
 def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: str, *, signed: bool = False) -> "Figure":
     labels = report.communities.labels
     order = np.argsort(labels, kind="stable")
-    ordered = matrix[np.ix_(order, order)].astype(np.float64)
-    off_diagonal = ordered[~np.eye(len(ordered), dtype=bool)]
-    # The diagonal takes part in nothing, so it is drawn grey.
-    picture: Any = np.ma.array(ordered, mask=np.eye(len(ordered), dtype=bool))  # type: ignore[no-untyped-call]
+    picture, off_diagonal, said = _seen_whole(matrix, order) if is_large(len(order)) else _seen_each(matrix, order)
     figure = new_figure(height=3.1)
     axes = figure.add_subplot()
     # The scale ends at the 99th percentile, so that a few strong pairs do not bleach all others.
     limit = float(np.percentile(np.abs(off_diagonal), 99)) or 1.0
     # Functional connectivity is drawn in one map everywhere, also where a system has no negative values.
     signed = signed or off_diagonal.min() < 0
-    if not signed:
-        image = axes.imshow(picture, cmap=_map("cividis"), vmin=0, vmax=limit, interpolation="nearest")
-    else:
-        image = axes.imshow(picture, cmap=_map("RdBu_r"), vmin=-limit, vmax=limit, interpolation="nearest")
+    last = len(order) - 0.5
+    colours = {"cmap": _map("RdBu_r" if signed else "cividis"), "vmin": -limit if signed else 0, "vmax": limit}
+    image = axes.imshow(picture, **colours, interpolation="nearest", extent=(-0.5, last, last, -0.5))
     beyond = "both" if off_diagonal.min() < -limit else "max"
     bar = figure.colorbar(
         image,
@@ -136,7 +135,23 @@ def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: st
     axes.set_title(title)
     _mark_modules(axes, labels[order], dark=signed)
     _name_units(axes, [report.system.units[i] for i in order], labels[order])
+    if said:
+        axes.set_xlabel(f"{axes.get_xlabel()}; {said}")
     return figure
+
+
+def _seen_each(matrix: Floats, order: NDArray[np.intp]) -> tuple[Any, NDArray[np.float64], str]:
+    """A pixel for each pair of units; and the values off the diagonal."""
+    ordered = matrix[np.ix_(order, order)].astype(np.float64)
+    # The diagonal takes part in nothing, so it is drawn grey.
+    diagonal = np.eye(len(ordered), dtype=bool)
+    return np.ma.array(ordered, mask=diagonal), ordered[~diagonal], ""  # type: ignore[no-untyped-call]
+
+
+def _seen_whole(matrix: Floats, order: NDArray[np.intp]) -> tuple[Any, NDArray[np.float64], str]:
+    """A pixel for the mean of many pairs; the means; and what a pixel is, in words."""
+    seen = block_means(matrix, order)
+    return seen.means, seen.means.ravel(), f"a pixel: mean of {seen.size} × {seen.size}"
 
 
 def _map(name: str) -> Any:
@@ -171,7 +186,11 @@ def _name_units(axes: "Axes", units: list[str], labels: NDArray[np.intp]) -> Non
         axes.tick_params(length=0)
     else:
         starts = np.flatnonzero(np.diff(labels, prepend=-1))
-        centres = (starts + np.append(starts[1:], len(labels)) - 1) / 2
+        ends = np.append(starts[1:], len(labels))
+        centres = (starts + ends - 1) / 2
+        if is_large(len(labels)):  # the numbers of modules of a few units among many would stand on each other
+            wide = ends - starts >= _LEAST_WIDTH * len(labels)
+            starts, centres = starts[wide], centres[wide]
         axes.set_xticks(centres, [f"{label}" for label in labels[starts]])
         axes.set_yticks(centres, [f"{label}" for label in labels[starts]])
         axes.tick_params(length=0)
@@ -192,26 +211,38 @@ def _readable(colour: str) -> tuple[float, float, float]:
 
 
 def _relationship_figure(report: OriginReport) -> "Figure":
+    figure = new_figure(height=3.1)
+    axes = figure.add_subplot()
+    n_units, joint = report.system.n_units, report.relationship.joint
+    if joint is None:
+        _draw_pairs(figure, axes, report)
+    else:
+        _count_bar(figure, axes, draw_joint(axes, joint))
+    axes.set_xlabel("Cosine similarity of input projections")
+    axes.set_ylabel("Functional connectivity (Pearson r)")
+    axes.set_title(
+        f"r = {report.relationship.pearson_r:.3f}, Spearman ρ = {report.relationship.spearman_rho:.3f}\n"
+        f"{n_units * (n_units - 1) // 2:,} pairs of units"
+    )
+    return figure
+
+
+def _draw_pairs(figure: "Figure", axes: "Axes", report: OriginReport) -> None:
     pairs = np.triu_indices(report.system.n_units, 1)
     similarity, connectivity = report.similarity[pairs], report.connectivity[pairs]
     labels = report.communities.labels
     within = labels[pairs[0]] == labels[pairs[1]]
-    figure = new_figure(height=3.1)
-    axes = figure.add_subplot()
     if len(similarity) <= _MAX_SCATTER_EDGES:
         axes.scatter(similarity[~within], connectivity[~within], s=7, c="#999999", lw=0, label="between modules")
         axes.scatter(similarity[within], connectivity[within], s=9, c="#0072B2", lw=0, label="within modules")
         figure.legend(frameon=False, loc="outside lower center", ncols=2, handletextpad=0.1)
     else:
         cells = axes.hexbin(similarity, connectivity, gridsize=45, bins="log", cmap="cividis", mincnt=1, lw=0)
-        figure.colorbar(cells, ax=axes, label="Pairs of units", shrink=0.85).outline.set_visible(False)
-    axes.set_xlabel("Cosine similarity of input projections")
-    axes.set_ylabel("Functional connectivity (Pearson r)")
-    axes.set_title(
-        f"r = {report.relationship.pearson_r:.3f}, Spearman ρ = {report.relationship.spearman_rho:.3f}\n"
-        f"{len(similarity):,} pairs of units"
-    )
-    return figure
+        _count_bar(figure, axes, cells)
+
+
+def _count_bar(figure: "Figure", axes: "Axes", cells: Any) -> None:
+    figure.colorbar(cells, ax=axes, label="Pairs of units", shrink=0.85).outline.set_visible(False)
 
 
 def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str, *, best: float | None = None) -> "Figure":

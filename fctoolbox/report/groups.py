@@ -13,7 +13,8 @@ from fctoolbox.errors import blamed_on
 from fctoolbox.groups import STATISTICS, WHERE, Estimate, GroupComparison, HighestTest
 from fctoolbox.origin import software
 from fctoolbox.report.figures import STYLE, WIDTH, Picture, new_figure, rendered
-from fctoolbox.report.page import METHODS, POLICIES, embedded, environment
+from fctoolbox.report.page import METHODS, POLICIES, dropped_view, embedded, environment
+from fctoolbox.report.write import save_dropped
 from fctoolbox.system import options_in_words
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def save_groups(comparison: GroupComparison, folder: Path, *, command: str = "")
         path.write_text(content + "\n", encoding="utf-8")
     with written_whole(folder / "groups.tsv") as path, path.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream, delimiter="\t", lineterminator="\n").writerows(_table(comparison))
+    save_dropped(comparison.dropped, folder)
     for name in NAMES:
         for kind in ("svg", "png"):
             target = folder / "figures" / f"{name}.{kind}"
@@ -95,7 +97,7 @@ def groups_page(comparison: GroupComparison, pictures: Mapping[str, Picture], *,
         system={
             "name": system.name,
             "synthetic": provenance.synthetic,
-            "dropped": comparison.dropped,
+            **dropped_view(comparison.dropped),
             "facts": {key: text for key, text in system.facts().items() if key not in _SAID_ELSEWHERE},
             "license": provenance.license,
             "citation": provenance.citation,

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from fctoolbox.chance import is_large
 from fctoolbox.errors import listed
 from fctoolbox.nulls.significance import NullTest
-from fctoolbox.origin import OriginReport, software
+from fctoolbox.origin import Dropped, OriginReport, software
 from fctoolbox.report.figures import Picture, module_colours
 from fctoolbox.report.places import place_of
 from fctoolbox.system import options_in_words
@@ -45,6 +46,14 @@ _CAPTIONS = {
     "slices": "The same modules in slices through the brain (grey: tissue without a unit; letters: left and right, "
     "anterior and posterior, dorsal and ventral). As label maps: modules.nii.gz and units.nii.gz, beside labels.tsv.",
 }
+_SIMILARITY_OF_MANY = (
+    "Cosine similarity of the input projections, ordered by module (squares). There are more pairs of units than "
+    "pixels: each pixel is the mean over a block of them, without pairs of a unit with itself. The colours end at the "
+    "99th percentile."
+)
+_RELATIONSHIP_OF_MANY = (
+    "All pairs of units, counted in cells: how alike their inputs are, and how correlated their activity."
+)
 _PLACES = {
     "surface": "The modules of the input projections on the cortical surface (grey: no unit).",
     "volume": "The modules of the input projections on the brain (grey: tissue without a unit).",
@@ -62,18 +71,28 @@ POLICIES = {
     "resolution": "resolution γ",
     "n_restarts": "restarts of Louvain",
     "null": "nulls",
+    "spin": "places when the sphere is turned",
+    "pairs": "pairs of units",
 }
+DROPPED = "dropped.tsv"
+MOST_NAMED = 50  # units left out; of more the page says how many, and a file which
 _MAX_SHOWN = 4
 _MAX_MEMBERS = 60
 _MAX_CATEGORIES = 20
 
 
-def report_page(report: OriginReport, pictures: Mapping[str, Picture], *, command: str = "") -> str:
-    """The HTML of one report, self-contained."""
+def report_page(
+    report: OriginReport, pictures: Mapping[str, Picture], *, command: str = "", outputs: Sequence[str] = ()
+) -> str:
+    """The HTML of one report, self-contained; `outputs` are files that its source has written beside it."""
+    captions = {**_CAPTIONS, "modules": _PLACES[place_of(report)]}
+    if is_large(report.system.n_units):
+        captions |= {"similarity": _SIMILARITY_OF_MANY, "relationship": _RELATIONSHIP_OF_MANY}
     return environment().get_template("report.html.jinja").render(
         title=f"fctoolbox: {report.system.name}",
         system=_system_view(report, pictures),
-        captions={**_CAPTIONS, "modules": _PLACES[place_of(report)]},
+        captions=captions,
+        outputs=outputs,
         command=command or report.call,
         versions=software(report.system),
         methods=_methods([report]),
@@ -137,7 +156,7 @@ def _system_view(report: OriginReport, pictures: Mapping[str, Picture]) -> dict[
         "license": system.provenance.license,
         "files": system.provenance.files,
         "options": options_in_words(system.provenance.options),
-        "dropped": report.dropped,
+        **dropped_view(report.dropped),
         "n_units": system.n_units,
         "n_inputs": system.projection.n_inputs,
         "policies": {POLICIES.get(name, name): value for name, value in report.policies.items()},
@@ -150,6 +169,11 @@ def _system_view(report: OriginReport, pictures: Mapping[str, Picture]) -> dict[
         "rng": report.rng,
         "seconds": report.seconds,
     }
+
+
+def dropped_view(dropped: Sequence[Dropped]) -> dict[str, Any]:
+    """What was left out, for the templates; `dropped_file` is empty where few enough are to be named."""
+    return {"dropped": dropped, "dropped_file": DROPPED if len(dropped) > MOST_NAMED else ""}
 
 
 def _modules(report: OriginReport) -> list[dict[str, Any]]:

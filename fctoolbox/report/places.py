@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fctoolbox.chance import is_large
 from fctoolbox.origin import OriginReport
 from fctoolbox.report.figures import WIDTH, module_colours, new_figure
 from fctoolbox.system import Floats, LabelVolume, Surface
@@ -384,13 +385,18 @@ def _positions_figure(report: OriginReport) -> "Figure":
     figure = new_figure(height=2.3)
     colours = np.array(module_colours(report.communities.n))[report.communities.labels]
     for axes, (across, up) in zip(figure.subplots(1, 2), ((0, 1), (0, 2)), strict=True):
-        axes.scatter(positions[:, across], positions[:, up], c=colours, s=14, lw=0)
+        axes.scatter(positions[:, across], positions[:, up], c=colours, lw=0, **_dots(len(positions), 14))
         axes.set_xlabel(_with_unit(names[across]))
         axes.set_ylabel(_with_unit(names[up]))
         axes.set_aspect("equal", adjustable="datalim")
     figure.suptitle("Modules at the positions of the units", fontsize=9)
     _legend(figure, report)
     return figure
+
+
+def _dots(n_units: int, size: float) -> dict[str, Any]:
+    """Of many units small dots, as a picture: each as an outline would make files of many megabytes."""
+    return {"s": 1, "rasterized": True} if is_large(n_units) else {"s": size}
 
 
 def _with_unit(name: str) -> str:
@@ -403,19 +409,28 @@ def _activity_figure(report: OriginReport) -> "Figure":
     figure = new_figure(height=2.5)
     assert activity.timeseries is not None  # place_of has made sure
     centred = activity.timeseries - activity.timeseries.mean(axis=0)
-    spread, loadings = np.linalg.eigh(centred.T @ centred)
-    spread, loadings = spread[::-1], loadings.T[::-1]
-    explained = 100 * spread / spread.sum()
+    explained, loadings = _principal(centred)
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
         axes.set_xlabel(f"PC 1 ({explained[0]:.0f} %)")
         axes.set_ylabel(f"PC 2 ({explained[1]:.0f} %)")
     colours = np.array(module_colours(report.communities.n))[report.communities.labels]
-    left.scatter(loadings[0], loadings[1], c=colours, s=12, lw=0)
+    left.scatter(loadings[0], loadings[1], c=colours, lw=0, **_dots(len(colours), 12))
     left.set_title("Units: loadings")
     _draw_trajectories(right, report, (centred @ loadings[:2].T))
     _legend(figure, report)
     return figure
+
+
+def _principal(centred: Floats) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Share of the variance (%) and loadings (a row each) of the principal components, at least two, of n_units."""
+    if is_large(centred.shape[1]):
+        from scipy.sparse.linalg import svds
+
+        _, sizes, loadings = svds(centred, k=2, v0=np.ones(min(centred.shape), centred.dtype))
+        return 100 * sizes[::-1] ** 2 / np.square(centred).sum(dtype=np.float64), loadings[::-1]
+    spread, vectors = np.linalg.eigh(centred.T @ centred)
+    return 100 * spread[::-1] / spread.sum(), vectors.T[::-1]
 
 
 def _draw_trajectories(axes: "Axes", report: OriginReport, scores: NDArray[np.float64]) -> None:
@@ -453,14 +468,25 @@ def _groups(report: OriginReport, ends: NDArray[Any]) -> tuple[NDArray[Any], lis
 
 def _spectral_figure(report: OriginReport) -> "Figure":
     """Without positions or activity: the units on the leading eigenvectors of the similarity."""
-    values, vectors = np.linalg.eigh(report.similarity.astype(np.float64))
+    values, vectors = _leading(report.similarity)
     figure = new_figure(height=2.9)
     axes = figure.add_subplot()
     colours = np.array(module_colours(report.communities.n))[report.communities.labels]
     across, up = vectors[:, -1] * np.sqrt(max(values[-1], 0)), vectors[:, -2] * np.sqrt(max(values[-2], 0))
-    axes.scatter(across, up, c=colours, s=16, lw=0)
+    axes.scatter(across, up, c=colours, lw=0, **_dots(len(colours), 16))
     axes.set_xlabel("Eigenvector 1 of the similarity")
     axes.set_ylabel("Eigenvector 2")
     axes.set_title("Units by their input projections")
     _legend(figure, report)
     return figure
+
+
+def _leading(similarity: Floats) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Eigenvalues and eigenvectors, the two largest last."""
+    if is_large(len(similarity)):
+        from scipy.sparse.linalg import eigsh
+
+        values, vectors = eigsh(similarity, k=2, v0=np.ones(len(similarity), similarity.dtype))
+    else:
+        values, vectors = np.linalg.eigh(similarity.astype(np.float64))
+    return values, vectors

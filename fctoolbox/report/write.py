@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from fctoolbox.data import written_whole
-from fctoolbox.errors import blamed_on
-from fctoolbox.origin import SCHEMA, OriginReport
+from fctoolbox.errors import InputError, blamed_on
+from fctoolbox.origin import SCHEMA, Dropped, OriginReport
+from fctoolbox.plugins import installed
 from fctoolbox.report.figures import NAMES, Picture, rendered, report_figures
 from fctoolbox.report.nifti import write_labels
-from fctoolbox.report.page import comparison_page, folder_names, report_page
+from fctoolbox.report.page import DROPPED, MOST_NAMED, comparison_page, folder_names, report_page
 from fctoolbox.report.places import volume_of
 
 
@@ -33,11 +35,15 @@ def save_report(report: OriginReport, folder: Path, *, command: str = "") -> Pat
     Path
         ``folder/report.html``, beside ``report.json``, ``labels.tsv`` and ``figures/``. Where the geometry is a
         volume with units, also ``modules.nii.gz`` and ``units.nii.gz``: the module, and the place in ``labels.tsv``, of
-        each voxel, counted from 1; 0 is no unit.
+        each voxel, counted from 1; 0 is no unit. Where more than 50 units were left out, ``dropped.tsv`` names them.
+        And what the system's source writes (`Source.write_outputs`).
+
+    Warns
+    -----
+    UserWarning
+        If the source's own files cannot be written; all others are there then.
     """
-    pictures = rendered(report_figures(report))
-    _save_parts(report, folder, pictures, command)
-    return _write_text(folder / "report.html", report_page(report, pictures, command=command))
+    return _save_one(report, folder, rendered(report_figures(report)), command)[0]
 
 
 def save_comparison(reports: Sequence[OriginReport], folder: Path, *, command: str = "") -> Path:
@@ -49,12 +55,39 @@ def save_comparison(reports: Sequence[OriginReport], folder: Path, *, command: s
     contents = []
     names = folder_names(reports)
     for name, report, its_pictures in zip(names, reports, pictures, strict=True):
-        content = _save_parts(report, folder / name, its_pictures, command)
-        _write_text(folder / name / "report.html", report_page(report, its_pictures, command=command))
+        _, content = _save_one(report, folder / name, its_pictures, command)
         content["communities"]["labels"] = f"{name}/labels.tsv"
         contents.append(content)
     _write_json(folder / "report.json", {"schema": SCHEMA, "comparison": contents})
     return _write_text(folder / "report.html", comparison_page(reports, pictures, command=command))
+
+
+def _save_one(
+    report: OriginReport, folder: Path, pictures: Mapping[str, Picture], command: str
+) -> tuple[Path, dict[str, Any]]:
+    """All files of a report: the path of the page, and what report.json holds."""
+    content = _save_parts(report, folder, pictures, command)
+    outputs = [path.name for path in _outputs_of_source(report, folder)]
+    page = report_page(report, pictures, command=command, outputs=outputs)
+    return _write_text(folder / "report.html", page), content
+
+
+def _outputs_of_source(report: OriginReport, folder: Path) -> list[Path]:
+    """What the report's source writes of its own kind; if it fails, that is said, and nothing else is lost."""
+    name = report.system.provenance.source
+    source = installed().sources.get(name) if name else None
+    if source is None or source.write_outputs is None:
+        return []
+    try:
+        return [Path(path) for path in source.write_outputs(report, folder)]
+    except Exception as error:  # noqa: BLE001  (whatever a plugin's code raises must not cost the report)
+        why = " ".join(str(error).split()).rstrip(".")
+        warnings.warn(
+            f"source '{name}' could not write its own files into {folder}: "
+            f"{why if isinstance(error, InputError) else f'{type(error).__name__}: {why}'}. All others are there.",
+            stacklevel=2,
+        )
+        return []
 
 
 def _save_parts(report: OriginReport, folder: Path, pictures: Mapping[str, Picture], command: str) -> dict[str, Any]:
@@ -71,6 +104,7 @@ def _save_parts(report: OriginReport, folder: Path, pictures: Mapping[str, Pictu
                 strict=True,
             )
         )
+    save_dropped(report.dropped, folder)
     _save_volumes(report, folder)
     for name, picture in pictures.items():
         for kind, content_of in (("svg", picture.svg), ("png", picture.png)):
@@ -78,6 +112,18 @@ def _save_parts(report: OriginReport, folder: Path, pictures: Mapping[str, Pictu
                 path.write_bytes(content_of)
     _remove(folder / "figures" / f"{name}.{kind}" for name in NAMES if name not in pictures for kind in ("svg", "png"))
     return content
+
+
+def save_dropped(dropped: Sequence[Dropped], folder: Path) -> None:
+    """Write which units were left out, and why, where they are too many for the page."""
+    target = folder / DROPPED
+    if len(dropped) <= MOST_NAMED:
+        _remove((target,))
+        return
+    with written_whole(target) as path, path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(["unit", "reason"])
+        writer.writerows((each.unit, each.reason) for each in dropped)
 
 
 def _save_volumes(report: OriginReport, folder: Path) -> None:
