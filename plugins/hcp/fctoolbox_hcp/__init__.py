@@ -1,5 +1,10 @@
 """Human thalamocortical connectomes and functional connectivity of the Human Connectome Project."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 from fctoolbox.plugins import Source, hookimpl
 from fctoolbox_hcp import (
     dense_miniature,
@@ -14,7 +19,11 @@ from fctoolbox_hcp import (
 
 @hookimpl
 def fctoolbox_sources() -> list[Source]:
-    """The human template and the dense human, each with its miniature."""
+    """The human as template, in vertices and in parcels, each with its miniature."""
+    return [replace(source, write_outputs=_write_outputs) for source in _sources()]
+
+
+def _sources() -> list[Source]:
     return [
         Source(
             "human-template",
@@ -74,3 +83,12 @@ def fctoolbox_sources() -> list[Source]:
             synthetic=True,
         ),
     ]
+
+
+def _write_outputs(report: Any, folder: Path) -> Sequence[Path]:
+    """CIFTI and GIFTI files of a report whose units lie on a surface; none where they are voxels."""
+    if report.system.geometry is None or report.system.geometry.surface is None:
+        return ()
+    from fctoolbox_hcp.outputs import write_outputs
+
+    return write_outputs(report, folder)
