@@ -111,7 +111,7 @@ def relationship_without_similarity():
     from fctoolbox import cosine_similarity, relationship_r
     from fctoolbox.edge_moments import DensePairs
 
-    relationship_r(np.eye(5, 4) + 1, np.eye(5))  # compiles
+    relationship_r(np.eye(5, 4) + 1, np.eye(5) + np.eye(5)[::-1])  # compiles
     connectivity, _ = full_size()
     matrix = left_block(connectivity).matrix
     weights = dense_projection()

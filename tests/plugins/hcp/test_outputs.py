@@ -133,7 +133,7 @@ def test_scalars_are_similarity_and_strength(written):
         np.testing.assert_allclose(on_vertices(image, 0, side), wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "code"), zip(CIFTI, (3007, 3006, 3006), strict=True))
+@pytest.mark.parametrize(("name", "code"), list(zip(CIFTI, (3007, 3006, 3006), strict=True)))
 def test_intents(written, name, code):
     assert int(nibabel.load(written[1] / name).nifti_header["intent_code"]) == code
 

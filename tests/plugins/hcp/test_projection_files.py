@@ -1,6 +1,5 @@
 """Projections from streamlines, sparse matrices and dense connectomes, and what is wrong with others."""
 
-import time
 import zipfile
 
 import nibabel
@@ -159,6 +158,15 @@ def test_half_a_matrix_stands_for_both_halves(brain, tmp_path, part, fwhm, names
     whole, _ = brain.read(npz(tmp_path / "a.npz", matrix), targets=targets, sources=sources, fwhm=fwhm)
     half, notes = brain.read(npz(tmp_path / "b.npz", part(matrix)), targets=targets, sources=sources, fwhm=fwhm)
     np.testing.assert_allclose(dense(half), dense(whole), rtol=1e-6)
+    assert notes["Projection matrix"].startswith("one half")
+
+
+def test_zeros_that_are_stored_are_no_weights(brain, tmp_path):
+    matrix = symmetric(brain).tocoo()
+    lower = matrix.coords[0] > matrix.coords[1]
+    matrix.data[lower] = 0
+    weights, notes = brain.read(npz(tmp_path / "a.npz", matrix))
+    np.testing.assert_array_equal(dense(weights), symmetric(brain).toarray()[brain.rows][:, brain.columns])
     assert notes["Projection matrix"].startswith("one half")
 
 
@@ -386,30 +394,22 @@ def test_grayordinates_of_another_mesh_are_refused(brain):
 
 @pytest.mark.mirror
 def test_the_real_template_on_all_grayordinates():
-    midthickness = {
-        "CORTEX_LEFT": "S1200.L.midthickness_MSMAll.32k_fs_LR.surf.gii",
-        "CORTEX_RIGHT": "S1200.R.midthickness_MSMAll.32k_fs_LR.surf.gii",
-    }
-    grayordinates, streamlines = locate(files.GRAYORDINATES), locate(files.STREAMLINES)
-    if not (grayordinates and streamlines):
+    needed = (files.GRAYORDINATES, files.STREAMLINES, *files.MIDTHICKNESS.values())
+    if not all(map(locate, needed)):
         pytest.skip("FCTOOLBOX_MIRROR does not have the data")
-    folder = grayordinates.parent
-    if not all((folder / name).is_file() for name in midthickness.values()):
-        pytest.skip("FCTOOLBOX_MIRROR does not have the midthickness surfaces")
     structures = structures_of(template_axis(), "template")
     surfaces = {
-        name: tuple(array.data for array in nibabel.load(folder / file).darrays) for name, file in midthickness.items()
+        f"CORTEX_{side.upper()}": tuple(array.data for array in nibabel.load(locate(file)).darrays)
+        for side, file in files.MIDTHICKNESS.items()
     }
     targets, sources = choose(structures, "CORTEX_LEFT", "template"), choose(structures, "THALAMUS", "template")
-    began = time.perf_counter()
-    weights, notes = read_projection(streamlines, targets, sources, surfaces=surfaces, structures=structures)
-    assert time.perf_counter() - began < 180
+    path, options = locate(files.STREAMLINES), {"surfaces": surfaces, "structures": structures}
+    weights, notes = read_projection(path, targets, sources, **options)
     assert weights.shape == (29_696, 2_536)
     assert notes["Streamlines"].startswith("6,787 of 29,611 (22.9%)")
     assert "2,109 of them join" in notes["Streamlines"]
-    chosen, notes = read_projection(
-        streamlines, targets, sources, surfaces=surfaces, structures=structures, grayordinates="chosen"
-    )
+    assert notes["Empty targets"].startswith("15,286 of 29,696")
+    chosen, notes = read_projection(path, targets, sources, **options, grayordinates="chosen")
     assert chosen.sum(dtype=np.float64) == pytest.approx(2_193, rel=1e-6)
     assert notes["Empty targets"].startswith("15,373 of 29,696")
     assert notes["Empty sources"].startswith("1,148 of 2,536")

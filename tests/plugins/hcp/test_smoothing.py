@@ -110,6 +110,15 @@ def test_the_kernel_ends_where_epsilon_says():
         np.testing.assert_allclose(kernel, written_out(positions, epsilon=epsilon), atol=1e-12)
 
 
+def test_the_kernel_on_a_surface_ends_there_too():
+    vertices, faces = sheet(height=40, width=2, step=0.5)
+    along = np.arange(0, len(vertices), 2)  # one edge of a ribbon, along which every path is exact
+    for epsilon, reach in ((0.01, 7.7327), (0.1, 5.4678), (0.5, 3.0)):
+        kernel = surface_kernel(vertices, faces, along, 6.0, epsilon=epsilon).toarray()
+        apart = np.abs(vertices[along, 0][:, None] - vertices[along, 0])
+        np.testing.assert_array_equal(kernel > 0, apart <= reach)
+
+
 @pytest.mark.parametrize("fwhm", [2.0, 6.0, 12.0])
 def test_the_number_of_streamlines_is_kept(fwhm):
     among = space()
