@@ -17,6 +17,7 @@ def test_each_source_has_its_miniature():
     assert {source.name: source.miniature for source in real} == {
         "human-template": "human-mini",
         "human-dense": "human-dense-mini",
+        "human-parcellated": "human-parcellated-mini",
     }
     assert all(sources[source.miniature].synthetic for source in real)
     template, mini = sources["human-template"], sources["human-mini"]
