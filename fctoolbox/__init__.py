@@ -42,6 +42,7 @@ from fctoolbox.system import (
     RecurrentSystem,
     Surface,
 )
+from fctoolbox.systems import SystemsReport, analyse_systems
 
 __all__ = [
     "Communities",
@@ -64,9 +65,11 @@ __all__ = [
     "ResolutionSweep",
     "Source",
     "Surface",
+    "SystemsReport",
     "adjusted_mutual_information",
     "adjusted_rand",
     "analyse_origin",
+    "analyse_systems",
     "cache_folder",
     "coassignment",
     "compare_groups",
