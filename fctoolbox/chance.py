@@ -276,20 +276,20 @@ def null_statistics(model: str, question: Question, *, n_nulls: int, rng: np.ran
 
 
 def _of_orders(model: str, question: Question, n_nulls: int, rng: np.random.Generator) -> tuple[Labels, Pairs]:
-    space, n_units = question.space, len(question.labels)
-    if model == "permutation":
-        orders = permutation(np.arange(n_units), n_nulls=n_nulls, rng=rng)
-    else:
-        assert space.sphere is not None
-        orders = spin(
-            space.sphere, hemispheres=space.hemispheres, n_nulls=n_nulls, rng=rng, assignment=space.assignment
-        )
-    if is_large(n_units):
-        dense = question.pairs or DensePairs.of(question.connectivity, space.positions)
+    orders = _orders(model, question.space, len(question.labels), n_nulls, rng)
+    if is_large(len(question.labels)):
+        dense = question.pairs or DensePairs.of(question.connectivity, question.space.positions)
         return question.labels[orders], dense.spun(question.similarity, orders)
-    edges = EdgeStatistics.of(question.connectivity, space.distances)
+    edges = EdgeStatistics.of(question.connectivity, question.space.distances)
     pairs = [_of_pairs(edges, question.similarity[np.ix_(order, order)]) for order in orders]
     return question.labels[orders], np.array(pairs)
+
+
+def _orders(model: str, space: Space, n_units: int, n_nulls: int, rng: np.random.Generator) -> NDArray[Any]:
+    if model == "permutation":
+        return permutation(np.arange(n_units), n_nulls=n_nulls, rng=rng)
+    assert space.sphere is not None
+    return spin(space.sphere, hemispheres=space.hemispheres, n_nulls=n_nulls, rng=rng, assignment=space.assignment)
 
 
 def _of_projections(_: str, question: Question, n_nulls: int, rng: np.random.Generator) -> tuple[Labels, Pairs]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fctoolbox.chunks import Workers, in_chunks
 from fctoolbox.errors import check_whole
 from fctoolbox.quality import OBJECTIVE, Labels, Objective, Quality, quality_of
 from fctoolbox.randomness import generator
@@ -82,6 +83,7 @@ def detect_communities(
     rng: int | Generator | None = None,
     n_jobs: int = 1,
     overwrite: bool = False,
+    workers: Workers | None = None,
 ) -> Communities:
     """The partition with the highest modularity that `n_restarts` runs of Louvain find.
 
@@ -116,6 +118,9 @@ def detect_communities(
     overwrite : bool
         Allow the averaging with the transpose to happen in the matrix itself, so that no copy is made of a contiguous
         array of float32 or float64.
+    workers : Workers, optional
+        In place of `n_jobs`, where restarts are long enough to be kept one by one (`in_chunks`), so that an interrupted
+        search continues; the result is the same.
 
     Returns
     -------
@@ -150,7 +155,10 @@ def detect_communities(
 
     check_whole("n_restarts", n_restarts, 1)
     check_whole("n_kicks", n_kicks, 0)
-    threads = n_threads(n_jobs)
+    threads = n_threads(n_jobs if workers is None else workers.n_jobs)
+    if workers is not None:
+        quality = quality_of(matrix, objective, resolution, n_jobs=threads, overwrite=overwrite)
+        return _best(quality, _kept(quality, n_restarts, n_kicks, rng, workers), threads)
     generators = generator(rng).spawn(n_restarts)
     quality = quality_of(matrix, objective, resolution, n_jobs=threads, overwrite=overwrite)
     outer = min(threads, n_restarts)
@@ -223,7 +231,32 @@ class _Run:
     moves: int
 
 
-def _search(quality: Quality, rng: Generator, n_kicks: int, n_jobs: int, watch: Callable[[int], None]) -> _Run:
+def _kept(quality: Quality, n_restarts: int, n_kicks: int, rng: int | Generator | None, workers: Workers) -> list[_Run]:
+    """The same restarts as `detect_communities` makes of `rng`, each kept when it is finished."""
+    columns = in_chunks(
+        one_by_one,
+        n=n_restarts,
+        chunk_size=1,
+        rng=rng,
+        what="communities",
+        arguments={"quality": quality, "n_kicks": n_kicks},
+        count="n_restarts",
+        workers=workers,
+    )
+    return [
+        _Run(labels, float(q), bool(converged), int(passes), int(moves))
+        for labels, q, converged, passes, moves in zip(*columns, strict=True)
+    ]
+
+
+def one_by_one(quality: Quality, n_kicks: int, *, n_restarts: int, rng: Generator) -> tuple[NDArray[Any], ...]:
+    """A single restart as arrays, each with one entry; see `in_chunks`."""
+    assert n_restarts == 1
+    run = _search(quality, rng, n_kicks, 1, None)
+    return run.labels[None], *(np.array([each]) for each in (run.q, run.converged, run.passes, run.moves))
+
+
+def _search(quality: Quality, rng: Generator, n_kicks: int, n_jobs: int, watch: Callable[[int], None] | None) -> _Run:
     """Louvain from single units, refined; then Louvain from disturbed copies of the best partition so far."""
     best = _louvain(quality, np.arange(len(quality.matrix)), rng, n_jobs, watch, refined=True)
     passes, moves = best.passes, best.moves
@@ -254,7 +287,7 @@ def _disturbed(labels: Labels, rng: Generator) -> Labels:
 
 
 def _louvain(
-    quality: Quality, labels: Labels, rng: Generator, n_jobs: int, watch: Callable[[int], None], *, refined: bool
+    quality: Quality, labels: Labels, rng: Generator, n_jobs: int, watch: Callable[[int], None] | None, *, refined: bool
 ) -> _Run:
     modules = _Modules(quality, labels, n_jobs, watch)
     converged = False

@@ -321,12 +321,11 @@ def analyse_origin(
         matrix.flags.writeable = False
 
     observed, pairs = _relationship(similarity, connectivity, space, n_jobs)
-    communities = detect_communities(
-        similarity, resolution=resolution, n_restarts=n_restarts, rng=rng_similarity, n_jobs=n_jobs
-    )
-    own = detect_communities(
-        connectivity, resolution=resolution, n_restarts=n_restarts, rng=rng_connectivity, n_jobs=n_jobs
-    )
+    # Restarts of many units take so long that each is kept; those of few are over before.
+    kept = replace(workers, backend="threads", scheduler=None) if is_large(analysed.n_units) else None
+    settings: dict[str, Any] = {"resolution": resolution, "n_restarts": n_restarts, "n_jobs": n_jobs, "workers": kept}
+    communities = detect_communities(similarity, rng=rng_similarity, **settings)
+    own = detect_communities(connectivity, rng=rng_connectivity, **settings)
     quality = quality_of(connectivity, resolution=resolution, n_jobs=n_threads(n_jobs))
     induced_q = float(quality.of(communities.labels[None], n_jobs=n_threads(n_jobs))[0])
 

@@ -7,8 +7,10 @@ from scipy.spatial.distance import cdist
 import fctoolbox as fct
 from fctoolbox import InputError
 from fctoolbox.chance import CONTROLS_FOR, IN_SHORT, NULLS, Question, Space, null_names, null_statistics, space_of
+from fctoolbox.chunks import content_key
 from fctoolbox.nulls.edges import EdgeStatistics
 from fctoolbox.nulls.graph import nearest_graph
+from fctoolbox.quality import quality_of
 
 SPATIAL = [name for name in NULLS if name != "permutation"]
 
@@ -117,3 +119,22 @@ def test_auto_says_what_it_took():
     many = fct.load("toy", n_units=60, n_inputs=8, n_times=100)
     report = fct.analyse_origin(many, null="auto", n_nulls=5, n_restarts=1, rng=0)
     assert report.policies["null"] == "auto: projection, as distances are known"
+
+
+def test_what_was_prepared_changes_no_null_and_no_key(question):
+    prepared = replace(question, quality=quality_of(question.connectivity))
+    one, other = (
+        null_statistics("permutation", each, n_nulls=3, rng=np.random.default_rng(0)) for each in (question, prepared)
+    )
+    np.testing.assert_array_equal(one, other)
+    assert content_key(prepared) == content_key(question)
+    other_weights = question.weights.copy()
+    other_weights[0, 0] += 1
+    changed = (
+        {"weights": other_weights},
+        {"labels": question.labels[::-1].copy()},
+        {"connectivity": question.connectivity * 0.5},
+        {"resolution": 1.1},
+        {"space": replace(question.space, positions=np.zeros((60, 3)))},
+    )
+    assert len({content_key(question), *(content_key(replace(question, **each)) for each in changed)}) == 6

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import namedtuple
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 from scipy import sparse
 
 from fctoolbox import LowRankNull, chunks
-from fctoolbox.chunks import Workers, content_key, in_chunks
+from fctoolbox.chunks import DERIVED, Workers, content_key, in_chunks
 from fctoolbox.data import cache_folder
 from fctoolbox.errors import InputError
 from tests import chunk_tasks
@@ -141,6 +141,12 @@ class OtherSettings:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    width: float
+    square: float = field(metadata=DERIVED)
+
+
 SQUARE = np.arange(12.0).reshape(3, 4)
 Point = namedtuple("Point", "x y")
 
@@ -183,6 +189,11 @@ def test_equal_content_has_one_key(tmp_path):
     assert content_key({"ab", "c", "d"}) == content_key({"d", "c", "ab"})
     assert content_key(Settings(1.0, ("a",))) == content_key(Settings(1.0, ("a",)))
     assert content_key(sparse.csr_array(SQUARE)) == content_key(sparse.csr_array(SQUARE.copy()))
+
+
+def test_what_follows_from_the_rest_needs_no_key():
+    assert content_key(Prepared(2.0, 4.0)) == content_key(Prepared(2.0, object()))
+    assert content_key(Prepared(2.0, 4.0)) != content_key(Prepared(3.0, 4.0))
 
 
 def test_a_key_is_the_same_in_every_process():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fctoolbox import (
     InputError,
     LowRankNull,
+    chunks,
     communities,
     cosine_similarity,
     detect_communities,
@@ -19,6 +20,7 @@ from fctoolbox import (
     modularity,
 )
 from fctoolbox._louvain import scan_pass
+from fctoolbox.chunks import Workers
 from fctoolbox.communities import _louvain, _Modules
 from fctoolbox.quality import Quality, quality_of
 from tests.partitions import planted, set_partitions, signed
@@ -414,3 +416,29 @@ def test_a_search_that_is_cut_short_says_so(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(_Modules, "settle", lambda self, rng: False)  # nothing merges, but units would have moved
     assert not detect_communities(signed(10, 0), n_restarts=2, rng=0).converged
+
+
+def test_restarts_that_are_kept_are_the_same(rng, monkeypatch, tmp_path):
+    monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path))
+    monkeypatch.setattr(chunks, "_WORTH_SECONDS", 0)
+    matrix = rng.standard_normal((40, 40))
+    matrix += matrix.T
+    plain = detect_communities(matrix, n_restarts=4, rng=7)
+    search, calls = communities._search, []
+
+    def interrupted(*given):
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return search(*given)
+
+    monkeypatch.setattr(communities, "_search", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        detect_communities(matrix, n_restarts=4, rng=7, workers=Workers())
+    kept = detect_communities(matrix, n_restarts=4, rng=7, workers=Workers(2))
+    assert len(calls) == 3 + 2
+    for name in ("labels", "restart_q", "restart_labels", "restart_converged", "passes", "moves"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(plain, name))
+    assert kept.q == plain.q
+    detect_communities(matrix, n_restarts=4, n_kicks=3, rng=7, workers=Workers())
+    assert len(calls) == 3 + 2 + 4  # other settings are other work

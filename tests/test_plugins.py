@@ -109,6 +109,10 @@ FAILING = {
     "lists something else": (GOOD + hook("return [{'name': 'a'}]"), "lists {'name': 'a'}; it must return a list"),
     "lists a source twice": (GOOD + hook("return [source('a'), source('a')]"), "more than one source named 'a'"),
     "loads by nothing": (GOOD + hook("return [source('a', None)]"), "source 'a': load is None, not a function"),
+    "writes by a name": (
+        GOOD + hook("return [source('a', write_outputs='labels')]"),
+        "source 'a': write_outputs is 'labels', not a function",
+    ),
     "takes any option": (
         GOOD + hook("return [source('a', lambda **options: toy(**options))]"),
         "source 'a': option 'options' of its load function must be keyword-only with a default",

@@ -17,7 +17,7 @@ from fctoolbox import (
     RecurrentActivity,
     Surface,
 )
-from fctoolbox.system import check_finite
+from fctoolbox.system import check_finite, symmetric
 from tests.conftest import make_system
 
 N = 4
@@ -427,3 +427,41 @@ def test_inputs_can_be_selected_with_their_names_and_groups(kind):
     np.testing.assert_array_equal(dense, weights[:, [2, 0]])
     assert (chosen.inputs, chosen.groups) == (("c", "a"), ("x", "x"))
     assert InputProjection(given).select_inputs(np.array([1])).groups is None
+
+
+@pytest.mark.parametrize("n", [5, 1100])
+def test_triangles_that_differ_by_rounding_are_averaged(n, rng):
+    matrix = rng.standard_normal((n, n))
+    np.testing.assert_array_equal(symmetric(matrix), (matrix + matrix.T) / 2)
+    matrix += matrix.T
+    assert symmetric(matrix) is matrix
+    matrix[n - 1, 0] += 1
+    np.testing.assert_array_equal(symmetric(matrix), (matrix + matrix.T) / 2)
+
+
+def test_the_first_pair_that_differs_is_named_wherever_it_is(rng):
+    matrix = np.zeros((1100, 1100), dtype=np.float32)
+    matrix[600, 1000] = matrix[599, 1099] = 0.5  # the second comes first, and in a later square
+    matrix[700, 20] = 0.25
+    with pytest.raises(InputError, match=r"connectivity is not symmetric: \[20, 700\] is 0, but \[700, 20\] is 0\.25"):
+        RecurrentActivity(connectivity=matrix)
+    matrix[700, 20] = 0
+    with pytest.raises(InputError, match=r"connectivity is not symmetric: \[599, 1099\] is 0\.5"):
+        RecurrentActivity(connectivity=matrix)
+
+
+def test_some_units_of_a_connectivity_are_copied_once(monkeypatch):
+    import tracemalloc
+
+    monkeypatch.setattr("fctoolbox.system._BLOCK_VALUES", 2**16)
+    connectivity = np.eye(1000, dtype=np.float32)
+    connectivity.flags.writeable = False
+    activity = RecurrentActivity(connectivity=connectivity)
+    tracemalloc.start()
+    try:
+        chosen = activity.select_units(np.arange(900))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert not chosen.connectivity.flags.writeable
+    assert peak < 1.8 * chosen.connectivity.nbytes

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fctoolbox as fct
+from fctoolbox.plugins import Installed, load_source
 from fctoolbox.report import save_comparison
 from fctoolbox.report.figures import NAMES, module_colours, report_figures
 from fctoolbox.report.page import folder_names
@@ -375,3 +376,59 @@ def test_nan_never_reaches_a_file(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         _write_json(tmp_path / "r.json", {"q": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what a source writes of its own kind ----------------------------------------------------------------------------
+
+
+def of_source(monkeypatch, write_outputs):
+    """A quick report of a source that writes files of its own."""
+    source = fct.Source("own", lambda: make_system(np.random.default_rng(0)), "made up", "nobody", "CC0-1.0",
+                        synthetic=True, write_outputs=write_outputs)  # fmt: skip
+    monkeypatch.setattr("fctoolbox.report.write.installed", lambda: Installed((), {"own": source}, {}))
+    monkeypatch.setattr("fctoolbox.report.write.report_figures", lambda report: {})  # drawn elsewhere, and slow
+    return quick(load_source(source))
+
+
+def test_a_source_writes_files_of_its_own_kind(monkeypatch, tmp_path):
+    def write_outputs(report, folder):
+        path = folder / "modules.dlabel.nii"
+        path.write_text(" ".join(map(str, report.communities.labels)))
+        return [path]
+
+    report = of_source(monkeypatch, write_outputs)
+    page = report.save(tmp_path / "new")
+    assert (tmp_path / "new/modules.dlabel.nii").read_text().split() == [str(k) for k in report.communities.labels]
+    assert "modules.dlabel.nii" in page.read_text(encoding="utf-8")
+    other = quick(make_system(np.random.default_rng(0))).save(tmp_path / "other")
+    assert "modules.dlabel.nii" not in other.read_text(encoding="utf-8")
+    save_comparison([report, report], tmp_path / "both")
+    assert (tmp_path / "both/own/modules.dlabel.nii").exists()
+    assert (tmp_path / "both/own~2/modules.dlabel.nii").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ZeroDivisionError("a\nfault"), "ZeroDivisionError: a fault"), (fct.InputError("no room."), "no room")],
+)
+def test_a_source_that_fails_to_write_costs_no_other_file(error, said, monkeypatch, tmp_path):
+    def write_outputs(report, folder):
+        raise error
+
+    report = of_source(monkeypatch, write_outputs)
+    with pytest.warns(UserWarning, match="could not write") as heard:
+        page = report.save(tmp_path)
+    [message] = [str(each.message) for each in heard]
+    assert message == f"source 'own' could not write its own files into {tmp_path}: {said}. All others are there."
+    assert page.exists()
+    assert {"report.json", "labels.tsv"} <= {path.name for path in tmp_path.iterdir()}
+    assert "As files for other programs" not in page.read_text(encoding="utf-8")
+
+
+def test_ctrl_c_while_a_source_writes_is_heard(monkeypatch, tmp_path):
+    def write_outputs(report, folder):
+        raise KeyboardInterrupt
+
+    report = of_source(monkeypatch, write_outputs)
+    with pytest.raises(KeyboardInterrupt):
+        report.save(tmp_path)
