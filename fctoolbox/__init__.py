@@ -26,11 +26,13 @@ from fctoolbox.consensus import (
 from fctoolbox.data import DataFile, cache_folder, fetch
 from fctoolbox.edge_moments import relationship_r
 from fctoolbox.errors import DataUnavailable, InputError, PluginError
+from fctoolbox.group_mean import group_system
 from fctoolbox.groups import GroupComparison, compare_groups
 from fctoolbox.origin import OriginReport, analyse_origin
 from fctoolbox.plugins import Source, hookimpl, load
 from fctoolbox.quality import LowRankNull, modularities, modularity
 from fctoolbox.similarity import cosine_similarity, functional_connectivity
+from fctoolbox.subjects import SubjectsReport, analyse_subjects, load_subjects
 from fctoolbox.system import (
     FactoredMatrix,
     FileRecord,
@@ -64,11 +66,13 @@ __all__ = [
     "RecurrentSystem",
     "ResolutionSweep",
     "Source",
+    "SubjectsReport",
     "Surface",
     "SystemsReport",
     "adjusted_mutual_information",
     "adjusted_rand",
     "analyse_origin",
+    "analyse_subjects",
     "analyse_systems",
     "cache_folder",
     "coassignment",
@@ -79,8 +83,10 @@ __all__ = [
     "expected_coassignment",
     "fetch",
     "functional_connectivity",
+    "group_system",
     "hookimpl",
     "load",
+    "load_subjects",
     "mean_agreement",
     "modularities",
     "modularity",

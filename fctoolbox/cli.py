@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from fctoolbox.errors import DataUnavailable, InputError, PluginError, blamed_on, listed, suggestion
+from fctoolbox.options import parsed
 from fctoolbox.plugins import GROUP, Source, discover, find_source, installed, load_every_group, load_source
 from fctoolbox.system import RecurrentSystem, options_in_words
 
@@ -144,6 +145,15 @@ _PATH = click.Path(path_type=Path)
     help="With --by-group: draws of the units, for intervals.",
 )
 @click.option(
+    "--subjects",
+    type=_PATH,
+    help="Analyse each subject of a list, and their group: TSV with a subject column, and one for each option "
+    "of SOURCE in which subjects differ; paths are relative to the list.",
+)
+@click.option(
+    "--skip-failed", is_flag=True, help="With --subjects: a subject that cannot be analysed is no failure of the run."
+)
+@click.option(
     "--systems",
     metavar="ANNOTATION",
     help="Ask as well whether similarity is concentrated within each network of this annotation (such as yeo7).",
@@ -154,6 +164,11 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
     own = {name: settings.pop(name) for name in _OWN}
     by_group = settings.pop("by_group")
     of_groups = {name: settings.pop(name) for name in _OF_GROUPS}
+    subjects, skip_failed = settings.pop("subjects"), settings.pop("skip_failed")
+    if skip_failed and not subjects:
+        raise InputError("--skip-failed belongs with --subjects")
+    if subjects and (source is None or by_group):
+        raise InputError("--subjects belongs with a SOURCE, and does not go with --by-group or with your own matrices")
     systems = settings.pop("systems")
     alone = [name for name in _OF_GROUPS if name != "leave_out"] if systems else _OF_GROUPS
     if not by_group and (unused := _typed_in(alone)):
@@ -161,6 +176,8 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         raise InputError(f"{listed(unused)} belongs with --by-group{systems_too}")
     if by_group and systems:
         raise InputError("--systems belongs to a run without --by-group; ask for one of the two")
+    if subjects and systems:
+        raise InputError("--systems belongs to a run without --subjects; ask for one of the two")
     if by_group and _typed_in(("nulls",)):
         raise InputError(
             "--null belongs to a run without --by-group: groups are compared by dealing their inputs anew, "
@@ -177,8 +194,11 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         if unused := [f"--{name.replace('_', '-')}" for name, value in own.items() if value]:
             raise InputError(f"{listed(unused)} belongs with --projection, not with a source")
         chosen = find_source(source)
+        if subjects:
+            _run_subjects(chosen, subjects, parsed(chosen, options), out, workers, settings, skip_failed=skip_failed)
+            return
         try:
-            system = (load_every_group if by_group else load_source)(chosen, **_parsed(chosen, options))
+            system = (load_every_group if by_group else load_source)(chosen, **parsed(chosen, options))
         except DataUnavailable as error:
             if not chosen.miniature:
                 raise
@@ -374,7 +394,7 @@ def check(source: str, options: tuple[str, ...]) -> None:
 
     chosen = find_source(source)
     try:
-        clauses = check_source(chosen, **_parsed(chosen, options))
+        clauses = check_source(chosen, **parsed(chosen, options))
     except ContractError as error:
         raise PluginError(str(error)) from error
     for clause in clauses:
@@ -452,6 +472,34 @@ def _compare_groups(
     del nulls  # there is one way to deal inputs
     settings = {name: value for name, value in settings.items() if value is not None}
     return compare_groups(system, n_permutations=n_nulls, workers=workers, **settings)
+
+
+def _run_subjects(
+    source: Source,
+    table: Path,
+    options: Mapping[str, Any],
+    out: Path,
+    workers: "Workers",
+    settings: Mapping[str, Any],
+    *,
+    skip_failed: bool,
+) -> None:
+    from fctoolbox.subjects import analyse_subjects
+
+    given = {("null" if name == "nulls" else name): value for name, value in settings.items()}
+    report = analyse_subjects(source, table, options=options, workers=workers, **given)
+    words = [part for word in options_in_words(options) for part in ("-o", word)]
+    asked = ["fctoolbox", "run", source.name, *words, "--subjects", str(table)]
+    page = report.save(out, command=shlex.join([*asked, *_settings(settings, out)]))
+    click.echo(report.sentence())
+    click.echo(f"Report: {page}")
+    if report.failures and not skip_failed:
+        reasons = "\n".join(f"  {subject}: {reason}" for subject, reason in report.failures.items())
+        raise InputError(
+            f"{len(report.failures)} of {len(report.failures) + len(report.results)} subjects could not be analysed. "
+            f"The others are in the report; correct these and run again (finished subjects are kept), or say "
+            f"--skip-failed:\n{reasons}"
+        )
 
 
 def _typed_in(names: Sequence[str]) -> list[str]:
@@ -553,52 +601,7 @@ def _parsed_by_source(sources: Sequence[Source], options: Sequence[str]) -> dict
         if name not in given:
             raise InputError(f"-o {option}: '{name}' is not compared here.{suggestion(name, list(given))}")
         given[name].append(rest)
-    return {source.name: _parsed(source, given[source.name]) for source in sources}
-
-
-def _parsed(source: Source, options: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE words as values of the type that the option's default has."""
-    known = source.options
-    parsed = {}
-    for option in options:
-        key, equals, text = option.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals:
-            raise InputError(f"-o {option}: write KEY=VALUE")
-        if key not in known:
-            raise InputError(
-                f"source '{source.name}' has no option '{key}'.{suggestion(key, list(known))} "
-                f"It has: {', '.join(known) or 'none'}."
-            )
-        if key in parsed:
-            raise InputError(f"-o {option}: option '{key}' was given before; give it once")
-        parsed[key] = _typed(text.strip(), known[key], key)
-    return parsed
-
-
-def _typed(text: str, default: Any, key: str) -> Any:
-    if text.lower() == "none" and default is None:
-        return None
-    if isinstance(default, bool):
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() not in words:
-            raise InputError(f"option {key} is '{text}'; it must be true or false")
-        return words[text.lower()]
-    kinds: dict[type, str] = {int: "a whole number", float: "a number"}
-    kind = type(default) if type(default) in kinds else None
-    if kind is None and default is None:
-        # No default to learn from: numbers are read as numbers, anything else as text.
-        for attempt in (int, float):
-            try:
-                return attempt(text)
-            except ValueError:
-                continue
-    if kind is None:
-        return text
-    try:
-        return kind(text)
-    except ValueError:
-        raise InputError(f"option {key} is '{text}'; it must be {kinds[kind]}") from None
+    return {source.name: parsed(source, given[source.name]) for source in sources}
 
 
 if __name__ == "__main__":

@@ -1,12 +1,29 @@
 """Human thalamocortical connectomes and functional connectivity of the Human Connectome Project."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 from fctoolbox.plugins import Source, hookimpl
-from fctoolbox_hcp import dense_miniature, files, human_dense, miniature, template
+from fctoolbox_hcp import (
+    dense_miniature,
+    files,
+    human_dense,
+    human_parcellated,
+    miniature,
+    parcellated_miniature,
+    template,
+)
 
 
 @hookimpl
 def fctoolbox_sources() -> list[Source]:
-    """The human template and the dense human, each with its miniature."""
+    """The human as template, in vertices and in parcels, each with its miniature."""
+    return [replace(source, write_outputs=_write_outputs) for source in _sources()]
+
+
+def _sources() -> list[Source]:
     return [
         Source(
             "human-template",
@@ -46,4 +63,32 @@ def fctoolbox_sources() -> list[Source]:
             species="none (synthetic)",
             synthetic=True,
         ),
+        Source(
+            "human-parcellated",
+            human_parcellated.load,
+            "parcels of your own parcellation (CIFTI or label volume): your connectivity or runs, and streamlines",
+            human_parcellated.CITATION,
+            human_parcellated.LICENSE,
+            species="human",
+            files=human_parcellated.FILES,
+            miniature="human-parcellated-mini",
+        ),
+        Source(
+            "human-parcellated-mini",
+            parcellated_miniature.load,
+            "synthetic: a small brain in parcels with planted modules, written and read in all files of parcels",
+            parcellated_miniature.CITATION,
+            parcellated_miniature.LICENSE,
+            species="none (synthetic)",
+            synthetic=True,
+        ),
     ]
+
+
+def _write_outputs(report: Any, folder: Path) -> Sequence[Path]:
+    """CIFTI and GIFTI files of a report whose units lie on a surface; none where they are voxels."""
+    if report.system.geometry is None or report.system.geometry.surface is None:
+        return ()
+    from fctoolbox_hcp.outputs import write_outputs
+
+    return write_outputs(report, folder)

@@ -27,15 +27,23 @@ def open_cifti(path: Path) -> Any:
     Raises
     ------
     InputError
-        If the file is CIFTI-1, or no CIFTI file at all.
+        If the file is CIFTI-1, or no CIFTI file at all, or its voxels have no volume.
     """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        with _without_remarks():
+        with without_remarks():
             image = nibabel.load(path)
+    except AttributeError as error:
+        if "volume" not in str(error):
+            raise
+        # nibabel trips over a volume that is not there
+        raise InputError(
+            f"{path} lists voxels (of the thalamus, …) but not the volume that they are counted in: without an affine "
+            "they have no place in mm. Write it again with wb_command -cifti-create-dense-from-template"
+        ) from error
     except (ImageFileError, HeaderDataError, ExpatError, ValueError, OSError, EOFError) as error:
         if "CIFTI-2" in str(error):
             kind = ".".join(path.name.split(".")[-2:])
@@ -106,7 +114,8 @@ def read_labels(path: Path) -> tuple[NDArray[np.int64], dict[int, tuple[str, tup
 
 
 @contextmanager
-def _without_remarks() -> Iterator[None]:
+def without_remarks() -> Iterator[None]:
+    """Keep nibabel from remarking on headers while it reads one."""
     # CIFTI leaves the voxel size of its NIfTI header empty, which nibabel remarks upon each time.
     logger = logging.getLogger("nibabel.global")
     level = logger.level

@@ -250,7 +250,7 @@ def _check_size(wanted: Wanted) -> None:
     """Refuse a matrix of another size, before its values are read."""
     path, n, n_targets, n_sources = wanted.path, wanted.size, len(wanted.rows), len(wanted.columns)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             names = archive.files
             shape = tuple(int(size) for size in archive["shape"]) if {"shape", "format"} <= {*names} else None
     except _DAMAGE as error:
@@ -276,7 +276,8 @@ def _check_size(wanted: Wanted) -> None:
 
 def _read_sparse(path: Path) -> sparse.csr_array:
     try:
-        matrix = sparse.load_npz(path)
+        with path.open("rb") as stream:  # numpy leaves a damaged archive open
+            matrix = sparse.load_npz(stream)
     except _DAMAGE as error:
         raise _no_npz(path, error) from error
     if matrix.dtype.kind not in "biuf":

@@ -143,7 +143,7 @@ def choose(structures: Mapping[str, Structure], names: str | Iterable[str], what
             whole = {each.removesuffix("_LEFT").removesuffix("_RIGHT") for each in structures}
             raise InputError(
                 f"{what} has no structure {name}.{suggestion(name, [*structures, *sorted(whole)])} "
-                f"It has {_all(structures)}."
+                f"It has {_all(structures)}.{_without_voxels(structures)}"
             )
     if twice := sorted({name for name in chosen if chosen.count(name) > 1}):
         raise InputError(f"{listed(twice)} is named more than once in '{','.join(words)}'")
@@ -157,6 +157,13 @@ def template_axis() -> Any:
 
 def _all(structures: Mapping[str, Structure]) -> str:
     return listed(structures, most=30)
+
+
+def _without_voxels(structures: Mapping[str, Structure]) -> str:
+    if any(each.voxels is not None for each in structures.values()):
+        return ""
+    n = sum(map(len, structures.values()))
+    return f" This is a file of the cortex only ({n:,} grayordinates); the HCP's files with the thalamus have 91,282."
 
 
 def _check_vertices(vertices: NDArray[np.int64], n_vertices: int, name: str, what: object) -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 from fctoolbox_hcp import fctoolbox_sources, files
 
+import fctoolbox as fct
 from fctoolbox.data import locate
 from fctoolbox.plugins import find_source
 from fctoolbox.testing import check_source
@@ -17,6 +18,7 @@ def test_each_source_has_its_miniature():
     assert {source.name: source.miniature for source in real} == {
         "human-template": "human-mini",
         "human-dense": "human-dense-mini",
+        "human-parcellated": "human-parcellated-mini",
     }
     assert all(sources[source.miniature].synthetic for source in real)
     template, mini = sources["human-template"], sources["human-mini"]
@@ -49,12 +51,29 @@ def test_the_template_keeps_the_contract(options):
     check_source("human-template", **options)
 
 
-def test_the_dense_miniature_keeps_the_contract():
-    check_source("human-dense-mini")
+@pytest.mark.parametrize("source", ["human-dense-mini", "human-parcellated-mini"])
+def test_the_miniatures_keep_the_contract(source):
+    check_source(source)
+
+
+def test_a_report_has_files_for_viewers_where_units_lie_on_a_surface(tmp_path):
+    options = {"null": "permutation", "n_nulls": 9, "n_restarts": 1, "rng": 0}
+    fct.analyse_origin(fct.load("human-dense-mini"), **options).save(tmp_path / "vertices")
+    written = {path.name for path in (tmp_path / "vertices").iterdir()}
+    assert {
+        "modules.dlabel.nii",
+        "modules.L.label.gii",
+        "similarity_to_seed.dscalar.nii",
+        "input_strength.dscalar.nii",
+    } <= written
+    assert "modules.R.label.gii" not in written
+    voxels = fct.load("human-dense-mini", targets="THALAMUS_LEFT", sources="CORTEX_LEFT")
+    fct.analyse_origin(voxels, **options).save(tmp_path / "voxels")
+    assert not [path for path in (tmp_path / "voxels").iterdir() if path.suffix in (".nii", ".gii")]
 
 
 @pytest.mark.mirror
 def test_the_dense_human_keeps_the_contract():
     if any(locate(file) is None for file in files.DENSE):
         pytest.skip("the files of the dense human are not in FCTOOLBOX_MIRROR")
-    check_source("human-dense", fwhm=0)
+    check_source("human-dense", sources="THALAMUS_LEFT", fwhm=0)

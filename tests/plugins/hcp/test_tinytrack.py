@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 from fctoolbox_hcp.files import STREAMLINES
-from fctoolbox_hcp.tinytrack import read_tinytrack, write_tinytrack
+from fctoolbox_hcp.tinytrack import read_tinytrack, read_tinytrack_ends, write_tinytrack
 
 from fctoolbox.data import locate
 from fctoolbox.errors import InputError
@@ -235,3 +235,19 @@ def test_the_published_template():
     lines, clusters = decoded(path)
     np.testing.assert_array_equal(tractogram.clusters, clusters)
     np.testing.assert_array_equal(tractogram.points, np.concatenate(lines))
+
+
+def test_the_ends_alone_need_no_clusters(tmp_path):
+    lines = (
+        packed((320, 640, -32), [(127, -128, 5)] * 300),
+        packed((1, 2, 3), []),
+        packed((-7, 0, 9), [(1, 2, 3), (-1, 0, 0)]),
+    )
+    whole = read_tinytrack(file_of(tmp_path / "a.tt.gz", *lines))
+    bare = file_of(tmp_path / "b.tt.gz", *lines, without="cluster")
+    for ours, theirs in zip(read_tinytrack_ends(bare), whole.ends, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+    with pytest.raises(InputError, match="has no record cluster"):
+        read_tinytrack(bare)
+    with pytest.raises(InputError, match="has no record trans_to_mni"):
+        read_tinytrack_ends(file_of(tmp_path / "c.tt.gz", *lines, without="trans_to_mni"))
