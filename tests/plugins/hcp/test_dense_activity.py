@@ -116,6 +116,9 @@ def test_empty_rows_are_left_out_and_an_empty_structure_is_refused(tmp_path, r):
     others = np.delete(np.arange(N_LEFT), 4)
     np.testing.assert_allclose(found.matrix, r[np.ix_(others, others)], atol=1e-6)
     assert found.reason == "has no connectivity (zeros only)"
+    whole = written(tmp_path / "whole.dconn.nii", fisher_z(r))
+    for paths in ([path, whole], [whole, path]):
+        assert np.flatnonzero(~read(paths, "connectivity").kept).tolist() == [4]
     written(path, np.zeros((N, N)))
     with pytest.raises(InputError, match=r"only zeros between the grayordinates asked for \(cortex-left-0, …\)"):
         read([path], "connectivity")

@@ -109,6 +109,9 @@ def test_grayordinates_are_matched_by_vertex_and_voxel(dconn):
     fewer = BrainModelAxis.from_surface([1, 6], 7, name="CIFTI_STRUCTURE_CORTEX_LEFT")
     (left,) = choose(dense_files.structures_of(fewer, "ours"), "CORTEX_LEFT", "ours")
     assert file.rows_of([left], "connectivity").tolist() == [1, 4]
+    fewer = BrainModelAxis.from_surface([2, 5], 7, name="CIFTI_STRUCTURE_CORTEX_RIGHT")
+    (right,) = choose(dense_files.structures_of(fewer, "ours"), "CORTEX_RIGHT", "ours")
+    assert file.rows_of([right], "connectivity").tolist() == [5, 7]
     other = BrainModelAxis.from_surface([1, 2, 5], 7, name="CIFTI_STRUCTURE_CORTEX_LEFT")
     (left,) = choose(dense_files.structures_of(other, "ours"), "CORTEX_LEFT", "ours")
     with pytest.raises(InputError, match=r"a\.dconn\.nii lacks 2 of the 3 grayordinates of CORTEX_LEFT"):
