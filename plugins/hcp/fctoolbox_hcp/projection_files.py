@@ -12,6 +12,7 @@ from fctoolbox_hcp.projection_matrices import (
     Weights,
     check_chosen,
     check_filled,
+    check_is_cifti,
     from_dense,
     from_sparse,
     is_archive,
@@ -105,7 +106,10 @@ def read_projection(
         weights, notes = _from_streamlines(wanted, width, max_distance)
     else:
         width = fwhm or 0.0
-        read = from_sparse if is_archive(path) else from_dense
+        sparse_one = is_archive(path)
+        if not sparse_one:
+            check_is_cifti(path)
+        read = from_sparse if sparse_one else from_dense
         weights, notes = read(wanted, width, direction)
     if width or "Streamlines" in notes:
         notes["Smoothing"] = wanted.how_smoothed(width)

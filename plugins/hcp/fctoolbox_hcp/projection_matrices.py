@@ -20,6 +20,7 @@ from fctoolbox_hcp.structures import Structure, structures_of
 Weights: TypeAlias = "sparse.csr_array | NDArray[np.float32]"
 
 _SAME = 1e-5  # relative: what differs less is a rounding of float32
+_NIFTI_HEADERS = {348, 540}  # bytes; the first number in a file says how many
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 # What other matrices of grayordinates have, so that a message can name them.
 _KNOWN_SIZES = {
@@ -98,6 +99,18 @@ def is_archive(path: Path) -> bool:
         return stream.read(4) == b"PK\x03\x04"
 
 
+def check_is_cifti(path: Path) -> None:
+    """Refuse a file that is nothing a projection can be read from, by its first bytes."""
+    with blamed_on(f"{path} cannot be read"), path.open("rb") as stream:
+        start = stream.read(4)
+    sizes = {int.from_bytes(start, order) for order in ("little", "big")}
+    if not sizes & _NIFTI_HEADERS and not start.startswith(b"\x1f\x8b"):
+        raise InputError(
+            f"{path} is nothing that a projection can be read from: a tractogram (.tck, .trk, .tt.gz), a sparse matrix "
+            "(.npz of scipy.sparse.save_npz) or a .dconn.nii"
+        )
+
+
 def from_sparse(wanted: Wanted, fwhm: float, direction: str | None) -> tuple[Weights, dict[str, str]]:
     """Targets × sources out of a sparse matrix, and notes on it; see `fctoolbox_hcp.projection_files`."""
     n, rows, columns = wanted.size, wanted.rows, wanted.columns
@@ -147,9 +160,9 @@ def from_dense(wanted: Wanted, fwhm: float, direction: str | None) -> tuple[Weig
         check_chosen((*wanted.targets, *wanted.sources), there, f"{wanted.path}")
     rows, columns = ([_rows(each, there) for there in places] for each in (wanted.targets, wanted.sources))
     received = _clean(_dense_block(file, rows[0], columns[1]), wanted)
-    back = _clean(np.ascontiguousarray(_dense_block(file, columns[0], rows[1]).T), wanted)
+    back = _clean(_dense_block(file, columns[0], rows[1]).T, wanted)
     turned, note = _direction(received, back, direction, wanted.path)
-    return (back if turned else received), {"Projection matrix": note}
+    return np.ascontiguousarray(back if turned else received), {"Projection matrix": note}
 
 
 def check_filled(weights: Weights, wanted: Wanted, hint: str) -> dict[str, str]:
@@ -201,8 +214,11 @@ def _rows(chosen: Sequence[Structure], there: Mapping[str, Structure]) -> NDArra
 def _dense_block(file: DenseFile, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float32]:
     """Numbers at these places of the first and second axis, (n_first, n_second)."""
     by_first, by_second = np.argsort(first), np.argsort(second)
-    block = np.empty((len(first), len(second)), dtype=np.float32)
-    block[np.ix_(by_first, by_second)] = file.read(second[by_second], first[by_first], progress=file.path.name).T
+    read = file.read(second[by_second], first[by_first], progress=file.path.name).T
+    if (np.diff(first) > 0).all() and (np.diff(second) > 0).all():  # as a rule; saves a copy
+        return read
+    block = np.empty_like(read)
+    block[np.ix_(by_first, by_second)] = read
     return block
 
 
@@ -304,7 +320,7 @@ def _clean(block: Any, wanted: Wanted) -> Any:
             entries = block.tocoo()
             row, column = (int(index[bad][0]) for index in entries.coords)
         else:
-            row, column = (int(index) for index in np.argwhere(bad)[0])
+            row, column = (int(index) for index in np.unravel_index(bad.argmax(), bad.shape))
         raise InputError(
             f"{wanted.path}: {int(bad.sum()):,} weights are {kind}, the first between "
             f"{_name_of(wanted.sources, column)} and {_name_of(wanted.targets, row)}; a projection needs weights of 0 "

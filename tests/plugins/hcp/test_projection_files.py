@@ -258,10 +258,13 @@ def test_a_dense_connectome_with_a_direction(brain, tmp_path):
 
 
 def test_a_file_that_is_none_of_these_is_refused(brain, tmp_path):
-    path = tmp_path / "a.dlabel.nii"
+    path = tmp_path / "a.dconn.nii"
     path.write_text("some text, and no header of any kind")
-    with pytest.raises(InputError, match=r"a.dlabel.nii cannot be read as a CIFTI-2 file"):
+    with pytest.raises(InputError, match=r"a.dconn.nii is nothing that a projection can be read from: a tractogram"):
         brain.read(path)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3)), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"a.nii is a Nifti1Image, not a CIFTI-2 file"):
+        brain.read(tmp_path / "a.nii")
     with pytest.raises(InputError, match=r"but projection needs .dconn.nii"):
         brain.read(brain.paths.grayordinates)
     with pytest.raises(InputError, match=r"none.npz cannot be read"):
