@@ -44,6 +44,7 @@ from fctoolbox.system import (
     RecurrentSystem,
     Surface,
 )
+from fctoolbox.systems import SystemsReport, analyse_systems
 
 __all__ = [
     "Communities",
@@ -67,10 +68,12 @@ __all__ = [
     "Source",
     "SubjectsReport",
     "Surface",
+    "SystemsReport",
     "adjusted_mutual_information",
     "adjusted_rand",
     "analyse_origin",
     "analyse_subjects",
+    "analyse_systems",
     "cache_folder",
     "coassignment",
     "compare_groups",

@@ -176,9 +176,12 @@ class SystemsReport:
         if len(found) == len(self.networks):
             verdict = f"each of the {len(found)} is more so than the null gives"
         elif found:
-            verdict = f"{len(found)} of {len(self.networks)} are more so than the null gives: {listed(found, most=20)}"
+            are = "is" if len(found) == 1 else "are"
+            verdict = (
+                f"{len(found)} of {len(self.networks)} {are} more so than the null gives: {listed(found, most=20)}"
+            )
         else:
-            verdict = f"none of the {len(self.networks)} is more so than the null gives"
+            verdict = f"none of the {n} is more so than the null gives"
         return (
             f"In {self.system.name}, similarity of input projections is most concentrated within {first.name} of "
             f"{self.annotation} ({first.within:.3f} within, {first.others:.3f} to others; then {second.name}, "

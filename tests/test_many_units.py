@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull
 
 import fctoolbox as fct
 from fctoolbox import InputError, chunks, communities, edge_moments
-from fctoolbox.chance import NEAREST, chosen, null_names, space_of
+from fctoolbox.chance import NEAREST, chosen, is_large, null_names, space_of
 from fctoolbox.chunks import Workers
 from fctoolbox.edge_moments import DensePairs
 from fctoolbox.nulls import sphere_positions, spin
@@ -112,6 +112,11 @@ def test_what_is_done_in_another_way_is_said(both):
     assert "spin" not in large.policies  # so few can each be given a place of their own
     assert large.to_dict()["schema"] == exact.to_dict()["schema"]
     assert set(large.to_dict()) == set(exact.to_dict())
+
+
+def test_how_many_are_many():
+    assert not is_large(edge_moments.LARGE)
+    assert is_large(edge_moments.LARGE + 1)
 
 
 def test_few_restarts_of_many_units_unless_more_are_asked_for(system, many):
@@ -292,7 +297,10 @@ def test_a_report_of_many_units(both, tmp_path):
         assert axes.images[0].get_extent() == [-0.5, N - 0.5, N - 0.5, -0.5]
         assert "a pixel: mean of 2 × 2" in axes.get_xlabel()
     cells = figures["relationship"].axes[0].collections[0].get_array()
+    joint = both[1].relationship.joint
     assert cells.sum() == N * (N - 1) // 2
+    np.testing.assert_array_equal(cells.sum(axis=0), joint.counts.sum(axis=1))  # similarity runs to the right
+    assert figures["relationship"].axes[0].get_xlim()[1] == pytest.approx(joint.similarity_edges[-1])
     assert (tmp_path / "figures/modules.png").stat().st_size > 10_000
 
 

@@ -119,6 +119,9 @@ def test_the_numbers_are_those_of_the_similarity(planted, found):
     values = [each.concentration for each in found.networks]
     assert values == sorted(values, reverse=True)
     assert found.observed_lead == pytest.approx(values[0] - values[1])
+    assert (found.lead.values >= 0).all()  # of whichever is first under the null
+    nulls = np.sort([each.test.values for each in found.networks], axis=0)
+    np.testing.assert_allclose(found.lead.values, nulls[-1] - nulls[-2])
 
 
 def test_neither_the_order_of_units_nor_the_scale_matters(planted, found):

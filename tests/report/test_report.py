@@ -421,7 +421,7 @@ def test_a_source_that_fails_to_write_costs_no_other_file(error, said, monkeypat
     [message] = [str(each.message) for each in heard]
     assert message == f"source 'own' could not write its own files into {tmp_path}: {said}. All others are there."
     assert page.exists()
-    assert {"report.json", "labels.tsv", "figures"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"report.json", "labels.tsv"} <= {path.name for path in tmp_path.iterdir()}
     assert "As files for other programs" not in page.read_text(encoding="utf-8")
 
 

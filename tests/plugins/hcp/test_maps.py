@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fctoolbox_hcp.maps import compare_map, unit_means
 from fctoolbox_hcp.outputs import sides_of_vertices, write_outputs
-from fctoolbox_hcp.surface_maps import read_map
+from fctoolbox_hcp.surface_maps import fetch_map, read_map
 from nibabel.cifti2 import BrainModelAxis, Cifti2Image, ScalarAxis, SeriesAxis
 from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 from scipy.stats import f_oneway, pearsonr, spearmanr
@@ -281,6 +281,7 @@ def test_an_annotation_by_name(both, values, tmp_path, neuromaps):
     np.savetxt(tmp_path / "m.csv", values)
     same = compare_map(both, tmp_path / "m.csv", n_nulls=9, rng=0)
     assert found.eta_squared == pytest.approx(same.eta_squared)
+    np.testing.assert_allclose(fetch_map("hcps1200/myelinmap", both.system.geometry.surface), values, rtol=1e-6)
     # Another space is brought to fsLR, and comes as images and not as files.
     assert compare_map(both, "abagen/genepc1", n_nulls=9, rng=0).eta_squared == pytest.approx(same.eta_squared)
 
