@@ -9,6 +9,7 @@ import numpy as np
 from fctoolbox.compiled import REORDERED, compiled
 
 CLASSES = 256  # of distance: a byte
+SUMMED = 1024  # values that are summed in single precision, where the matrices are of that
 LANES = 8  # rows that share one reading of an order
 GRID = 1_000_000  # steps per unit of the grid on which values are ranked
 SLACK = 1e-4 * GRID  # of a correlation that rounding has brought beyond 1
@@ -134,8 +135,8 @@ def _interleave(matrix, rows, centre, left, buffer):  # type: ignore[no-untyped-
 
 
 @compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
-def _products(one, order, other, kinds, left, sums, tables):  # type: ignore[no-untyped-def]
-    """Add Σ s, Σ s² and Σ s f over the columns from `left`; and Σ s of each lane and distance class to `tables`.
+def _products(one, order, other, kinds, left, right, sums, tables):  # type: ignore[no-untyped-def]
+    """Add Σ s, Σ s² and Σ s f over the columns from `left` to `right`; and Σ s of each lane and class to `tables`.
 
     Written out lane by lane: the compiler makes one vector of the eight, which it does not of a loop.
     """
@@ -143,7 +144,7 @@ def _products(one, order, other, kinds, left, sums, tables):  # type: ignore[no-
     a1, b1, c1, d1, e1, f1, g1, h1 = zero, zero, zero, zero, zero, zero, zero, zero
     a2, b2, c2, d2, e2, f2, g2, h2 = zero, zero, zero, zero, zero, zero, zero, zero
     a3, b3, c3, d3, e3, f3, g3, h3 = zero, zero, zero, zero, zero, zero, zero, zero
-    for j in range(left, len(order)):
+    for j in range(left, right):
         s, t = one[order[j]], other[j]
         a, b, c, d, e, f, g, h = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
         if kinds is not None:  # pruned by the compiler where there are none
@@ -176,8 +177,8 @@ def spun_sums(  # type: ignore[no-untyped-def]
     """Sums over the pairs (i < j) of rows `start` to `stop`, the similarity rearranged by each order.
 
     Eight rows at a time. They are laid side by side, so that one reading of an order serves eight pairs; rows of
-    the connectivity, and the distance classes, are read once for all orders. Sums are those of the matrices' own
-    precision over eight rows, and in double precision beyond.
+    the connectivity, and the distance classes, are read once for all orders. Sums are of the matrices' own precision
+    over eight short pieces of rows, and of double precision beyond.
 
     Parameters
     ----------
@@ -219,10 +220,13 @@ def spun_sums(  # type: ignore[no-untyped-def]
                 for lane in range(LANES):
                     rows[lane] = order[top + lane]
                 _interleave(similarity, rows, centre_s, 0, moved)
-                if positions is None:
-                    _products(moved, order, fixed, None, after, sums[k], tables)
-                else:
-                    _products(moved, order, fixed, kinds, after, sums[k], tables)
+                for left in range(after, n, SUMMED):
+                    right = min(left + SUMMED, n)
+                    if positions is None:
+                        _products(moved, order, fixed, None, left, right, sums[k], tables)
+                    else:
+                        _products(moved, order, fixed, kinds, left, right, sums[k], tables)
+                if positions is not None:
                     for lane in range(LANES):
                         for kind in range(CLASSES):
                             own[kind] += tables[lane, kind]
