@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fctoolbox.data import fetch
 from fctoolbox.errors import InputError, listed
 from fctoolbox.system import Geometry, Provenance, RecurrentSystem
+from fctoolbox.tables import check_exists
 from fctoolbox_hcp import files
 from fctoolbox_hcp.dense_files import file_record, named_files, open_dense
 from fctoolbox_hcp.dense_space import DenseSpace, published_space
@@ -154,6 +155,8 @@ def load(
     own = [each for each in (where, *paths, *own_surfaces) if each is not None]
     if projection != TEMPLATE:
         own.append(tract)
+    for path in own:
+        check_exists(path)
     records = dict(file_record(path) for path in own)
     published = (files.STREAMLINES.record,) if projection == TEMPLATE else ()
     notes = {"Large files": "; ".join(note for note in records.values() if note)} if any(records.values()) else {}

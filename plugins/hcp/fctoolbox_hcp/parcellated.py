@@ -311,7 +311,7 @@ def _of_axis(axis: Any, path: Path) -> tuple[Parcel, ...]:
 
 def _check_unique(names: Sequence[str], path: Path) -> None:
     counts = Counter(map(canonical, names))
-    if twice := [name for name, count in counts.items() if count > 1]:
+    if twice := list(dict.fromkeys(name for name in names if counts[canonical(name)] > 1)):
         raise InputError(
             f"{path} uses the labels {listed(twice)} for more than one parcel; as parcels are matched by name, each "
             "needs one of its own (for both hemispheres: L_… and R_…)"
