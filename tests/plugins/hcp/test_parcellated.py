@@ -144,6 +144,27 @@ def test_scale_of_a_connectivity(written, read, tmp_path):
         read(paths=written.pconn, option="connectivity", scale="fisher")
 
 
+def test_several_connectivities_are_averaged_as_fisher_z(written, read, tmp_path):
+    image = open_cifti(written.pconn)
+    axes = [image.header.get_axis(k) for k in range(2)]
+    r = np.asarray(image.dataobj)
+    half = save(tmp_path / "half.pconn.nii", np.where(np.eye(len(r)), 1, r / 2), axes)
+    one = off_diagonal(connectivity(read(paths=written.pconn, option="connectivity")))
+    both = off_diagonal(connectivity(read(paths=[written.pconn, half], option="connectivity")))
+    np.testing.assert_allclose(both, np.tanh((np.arctanh(one) + np.arctanh(one / 2)) / 2), atol=1e-6)
+
+
+def test_the_places_of_units_that_are_left(written, read, tmp_path):
+    path = renamed(written, tmp_path, lambda name: name.replace("L_m-3_", "L_m-3x_"))
+    system, fewer = read(), read(paths=path, option="connectivity", common=True)
+    kept = [system.units.index(unit) for unit in fewer.units]
+    np.testing.assert_array_equal(fewer.geometry.positions, system.geometry.positions[kept])
+    expected = system.select_units(kept).geometry.surface.unit_of_vertex
+    np.testing.assert_array_equal(fewer.geometry.surface.unit_of_vertex, expected)
+    weights, all_weights = (np.asarray(each.projection.weights.todense()) for each in (fewer, system))
+    np.testing.assert_array_equal(weights, all_weights[kept])
+
+
 def test_centroids_and_surface(written, read):
     system = read()
     surface = system.geometry.surface

@@ -56,20 +56,19 @@ def test_the_miniatures_keep_the_contract(source):
     check_source(source)
 
 
-def test_a_report_has_files_for_viewers_where_units_lie_on_a_surface(tmp_path):
+def test_reports_have_files_for_viewers_where_units_lie_on_a_surface(tmp_path):
+    source = find_source("human-dense-mini")
     options = {"null": "permutation", "n_nulls": 9, "n_restarts": 1, "rng": 0}
-    fct.analyse_origin(fct.load("human-dense-mini"), **options).save(tmp_path / "vertices")
-    written = {path.name for path in (tmp_path / "vertices").iterdir()}
-    assert {
+    vertices = fct.analyse_origin(fct.load(source.name), **options)
+    assert {path.name for path in source.write_outputs(vertices, tmp_path)} == {
         "modules.dlabel.nii",
         "modules.L.label.gii",
         "similarity_to_seed.dscalar.nii",
         "input_strength.dscalar.nii",
-    } <= written
-    assert "modules.R.label.gii" not in written
-    voxels = fct.load("human-dense-mini", targets="THALAMUS_LEFT", sources="CORTEX_LEFT")
-    fct.analyse_origin(voxels, **options).save(tmp_path / "voxels")
-    assert not [path for path in (tmp_path / "voxels").iterdir() if path.suffix in (".nii", ".gii")]
+    }
+    voxels = fct.load(source.name, targets="THALAMUS_LEFT", sources="CORTEX_LEFT")
+    assert not source.write_outputs(fct.analyse_origin(voxels, **options), tmp_path)
+    assert all(each.write_outputs for each in fctoolbox_sources())
 
 
 @pytest.mark.mirror
