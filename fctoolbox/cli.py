@@ -321,6 +321,34 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
     _say(reports, page)
 
 
+@cli.command()
+@click.argument("names", nargs=-1, metavar="FIGURE...")
+@click.option("--quick", is_flag=True, help="Fewer networks, nulls and draws: minutes instead of hours.")
+@click.option("--rng", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same pages.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Threads; -1 for all. Changes no result.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill.")
+def reproduce(names: tuple[str, ...], quick: bool, rng: int, jobs: int, out: Path) -> None:
+    """Find the paper's figures again: one page each, with what it claims and what was found here."""
+    from fctoolbox.chunks import Workers
+    from fctoolbox.reproduce import FIGURES, check_names
+    from fctoolbox.reproduce import reproduce as make_pages
+
+    check_names(names)
+    _writable(out)
+    workers = Workers(jobs)
+    workers.check()
+    settings = ["--quick"] * quick + [f"--rng={rng}", "--out", str(out)]
+    command = shlex.join(["fctoolbox", "reproduce", *names, *settings])
+    failures = make_pages(
+        names, out, quick=quick, rng=rng, workers=workers, command=command,
+        progress=lambda text: click.echo(text, err=True),
+    )  # fmt: skip
+    click.echo(f"Pages: {out / 'index.html'}")
+    if failures:
+        reasons = "\n".join(f"{name} ({FIGURES[name]}): {reason}" for name, reason in failures.items())
+        raise InputError(f"{len(failures)} of {len(set(names))} figures could not be made.\n{reasons}")
+
+
 @cli.command("induced-q")
 @click.option("--connectivity", type=_PATH, required=True, help="Functional connectivity, units × units.")
 @click.option("--labels", type=_PATH, required=True, help="CSV or TSV with a unit and a label column.")
