@@ -9,6 +9,7 @@ import numpy as np
 from fctoolbox.compiled import REORDERED, compiled
 
 CLASSES = 256  # of distance: a byte
+SUMMED = 1024  # values that are summed in single precision, where the matrices are of that
 LANES = 8  # rows that share one reading of an order
 GRID = 1_000_000  # steps per unit of the grid on which values are ranked
 SLACK = 1e-4 * GRID  # of a correlation that rounding has brought beyond 1
@@ -54,12 +55,12 @@ def moments(  # type: ignore[no-untyped-def]
         Taken off the values, so that little is lost where they are large beside their spread.
     sums : (CLASSES, 6) array
         Of 1, s, f, s², f² and s f.
-    extremes : (4,) array
-        Smallest and largest s, smallest and largest f.
+    extremes : (2,) array
+        Smallest and largest s, as far as they are known.
     """
     height, width = similarity.shape
     apart = np.zeros(width, np.uint8)
-    low_s, high_s, low_f, high_f = extremes
+    low, high = extremes
     for a in range(height):
         i = top + a
         first = max(i + 1 - left, 0)
@@ -68,8 +69,7 @@ def moments(  # type: ignore[no-untyped-def]
         one, other = similarity[a], connectivity[i]
         for b in range(first, width):
             s, f = np.float64(one[b]) - centre_s, np.float64(other[left + b]) - centre_f
-            low_s, high_s = s if s < low_s else low_s, s if s > high_s else high_s
-            low_f, high_f = f if f < low_f else low_f, f if f > high_f else high_f
+            low, high = s if s < low else low, s if s > high else high
             own = sums[apart[b]]
             own[0] += 1.0
             own[1] += s
@@ -77,7 +77,7 @@ def moments(  # type: ignore[no-untyped-def]
             own[3] += s * s
             own[4] += f * f
             own[5] += s * f
-    extremes[0], extremes[1], extremes[2], extremes[3] = low_s, high_s, low_f, high_f
+    extremes[0], extremes[1] = low, high
 
 
 @compiled()  # type: ignore[no-untyped-call]
@@ -134,8 +134,8 @@ def _interleave(matrix, rows, centre, left, buffer):  # type: ignore[no-untyped-
 
 
 @compiled(fastmath=REORDERED)  # type: ignore[no-untyped-call]
-def _products(one, order, other, kinds, left, sums, tables):  # type: ignore[no-untyped-def]
-    """Add Σ s, Σ s² and Σ s f over the columns from `left`; and Σ s of each lane and distance class to `tables`.
+def _products(one, order, other, kinds, left, right, sums, tables):  # type: ignore[no-untyped-def]
+    """Add Σ s, Σ s² and Σ s f over the columns from `left` to `right`; and Σ s of each lane and class to `tables`.
 
     Written out lane by lane: the compiler makes one vector of the eight, which it does not of a loop.
     """
@@ -143,7 +143,7 @@ def _products(one, order, other, kinds, left, sums, tables):  # type: ignore[no-
     a1, b1, c1, d1, e1, f1, g1, h1 = zero, zero, zero, zero, zero, zero, zero, zero
     a2, b2, c2, d2, e2, f2, g2, h2 = zero, zero, zero, zero, zero, zero, zero, zero
     a3, b3, c3, d3, e3, f3, g3, h3 = zero, zero, zero, zero, zero, zero, zero, zero
-    for j in range(left, len(order)):
+    for j in range(left, right):
         s, t = one[order[j]], other[j]
         a, b, c, d, e, f, g, h = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
         if kinds is not None:  # pruned by the compiler where there are none
@@ -176,8 +176,8 @@ def spun_sums(  # type: ignore[no-untyped-def]
     """Sums over the pairs (i < j) of rows `start` to `stop`, the similarity rearranged by each order.
 
     Eight rows at a time. They are laid side by side, so that one reading of an order serves eight pairs; rows of
-    the connectivity, and the distance classes, are read once for all orders. Sums are those of the matrices' own
-    precision over eight rows, and in double precision beyond.
+    the connectivity, and the distance classes, are read once for all orders. Sums are of the matrices' own precision
+    over eight short pieces of rows, and of double precision beyond.
 
     Parameters
     ----------
@@ -219,10 +219,13 @@ def spun_sums(  # type: ignore[no-untyped-def]
                 for lane in range(LANES):
                     rows[lane] = order[top + lane]
                 _interleave(similarity, rows, centre_s, 0, moved)
-                if positions is None:
-                    _products(moved, order, fixed, None, after, sums[k], tables)
-                else:
-                    _products(moved, order, fixed, kinds, after, sums[k], tables)
+                for left in range(after, n, SUMMED):
+                    right = min(left + SUMMED, n)
+                    if positions is None:
+                        _products(moved, order, fixed, None, left, right, sums[k], tables)
+                    else:
+                        _products(moved, order, fixed, kinds, left, right, sums[k], tables)
+                if positions is not None:
                     for lane in range(LANES):
                         for kind in range(CLASSES):
                             own[kind] += tables[lane, kind]
@@ -250,11 +253,11 @@ def take_repeats_off(  # type: ignore[no-untyped-def]
     counts, of_s, of_f : (CLASSES,) arrays
         Pairs, Σ s and Σ f of each distance class.
     """
-    alike = np.argsort(order, kind="mergesort")  # the same sources, side by side
+    alike = np.argsort(order, kind="mergesort")  # the same sources side by side, in the order of the units
     kind = np.zeros(1, np.uint8)
     for a in range(len(order)):
         for b in range(a + 1, len(order)):
-            source, i, j = order[alike[a]], min(alike[a], alike[b]), max(alike[a], alike[b])
+            source, i, j = order[alike[a]], alike[a], alike[b]
             if order[alike[b]] != source:
                 break
             s, f = np.float64(similarity[source, source] - centre_s), np.float64(connectivity[i, j] - centre_f)

@@ -16,7 +16,8 @@ from fctoolbox import (
     functional_connectivity,
 )
 from fctoolbox import similarity as module
-from fctoolbox.similarity import connectivity_of, constant_units, units_without_input
+from fctoolbox._edges import mirror
+from fctoolbox.similarity import connectivity_of, constant_units, directions, rows_of, units_without_input
 
 
 def test_by_hand():
@@ -203,6 +204,69 @@ def test_blocks_of_a_large_similarity_fit_together(dtype, rng, monkeypatch):
         np.testing.assert_allclose(found, expected, atol=1e-6 if dtype == np.float32 else 1e-15)
         np.testing.assert_array_equal(found, found.T)
         assert found.dtype == dtype
+
+
+@pytest.mark.parametrize("density", [0.005, 0.3])  # a sparse product in blocks, and dense blocks of sparse rows
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_large_sparse_projection_goes_in_blocks(density, dtype, rng, monkeypatch):
+    weights = rng.random((150, 400)) * (rng.random((150, 400)) < density)
+    weights[:, 17] = 0  # an input that reaches nobody
+    weights[np.arange(150), rng.integers(18, 400, 150)] += 0.5
+    rows = sparse.csr_array(weights.astype(dtype))
+    expected = cosine_similarity(weights)
+    monkeypatch.setattr(module, "_GRAM_BLOCK", 64)
+    monkeypatch.setattr(module, "_SPARSE_ROWS", 50)
+    similarity = cosine_similarity(rows)
+    assert similarity.dtype == dtype
+    np.testing.assert_array_equal(similarity, similarity.T)
+    np.testing.assert_allclose(similarity, expected, atol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+def test_a_large_sparse_product_is_never_whole(rng, monkeypatch):
+    # Every two units share an input: all the pairs, as a sparse product, would take three times the result.
+    monkeypatch.setattr(module, "_GRAM_BLOCK", 256)
+    weights = sparse.random_array((2000, 5000), density=0.002, rng=rng, dtype=np.float32).tocsr()
+    weights = sparse.csr_array(sparse.hstack([np.ones((2000, 1), np.float32), weights]))
+    expected = cosine_similarity(weights.toarray())
+    tracemalloc.start()
+    try:
+        similarity = cosine_similarity(weights)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(similarity, expected, atol=1e-6)
+    assert peak < 2.6 * similarity.nbytes
+
+
+def test_what_is_above_the_diagonal_is_mirrored(rng):
+    matrix = rng.random((150, 150))
+    expected = np.triu(matrix) + np.triu(matrix, 1).T
+    for rows, columns in (((0, 70), (0, 70)), ((0, 70), (70, 150)), ((70, 150), (70, 150))):
+        mirror(matrix, *rows, *columns)
+    np.testing.assert_array_equal(matrix, expected)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, lambda w: FactoredMatrix(w, np.eye(40))])
+def test_directions_have_length_one_and_the_angles_of_the_rows(kind, rng):
+    weights = rng.standard_normal((25, 40)) * (rng.random((25, 40)) < 0.4) + np.eye(25, 40)
+    found = directions(kind(weights))
+    assert sparse.issparse(found) == sparse.issparse(kind(weights))
+    rows = rows_of(found, slice(0, 25))
+    np.testing.assert_allclose(rows @ rows.T, cosine_similarity(weights), atol=1e-13)
+    np.testing.assert_array_equal(rows_of(found, slice(3, 9)), rows[3:9])
+    weights[4] = 0
+    with pytest.raises(InputError, match=r"units \[4\] receive no input"):
+        directions(kind(weights))
+
+
+def test_single_precision_series_of_many_units_go_in_blocks(rng, monkeypatch):
+    bold = (rng.standard_normal((40, 70)) * 100 + 10_000).astype(np.float32)
+    whole = functional_connectivity(bold)
+    monkeypatch.setattr(module, "_GRAM_BLOCK", 32)
+    found = functional_connectivity(bold)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, found.T)
+    np.testing.assert_allclose(found, whole, atol=1e-7)
 
 
 def explicit_cosine(factored):
