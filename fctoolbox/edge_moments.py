@@ -262,11 +262,8 @@ class DensePairs:
         all_sums, all_classes = _total(
             in_threads(task, blocks(self.n_units, _ROWS), self.n_jobs), lambda one, other: one + other
         )
-        # Those of the connectivity were taken off another centre, by rounding.
-        shift = self.centre - float(centres[1])
-        counts = self.sums[:, 0]
-        of_f = self.sums[:, _F] + shift * counts
-        squares = self.sums[:, _FF].sum() + 2 * shift * self.sums[:, _F].sum() + shift**2 * counts.sum()
+        # The centre is a number that single precision holds: these sums are taken off the same one.
+        counts, of_f, squares = self.sums[:, 0], self.sums[:, _F], self.sums[:, _FF].sum()
         found = []
         for order, sums, of_s in zip(orders, all_sums, all_classes, strict=True):
             left = np.array([*sums, of_f.sum(), squares])
