@@ -173,13 +173,12 @@ class SystemsReport:
         """The answer in a few sentences, with its numbers."""
         first, second = self.networks[:2]
         found = [f"{each.name} (p = {each.p_corrected:.2g})" for each in self.concentrated]
-        if len(found) == len(self.networks):
-            verdict = f"each of the {len(found)} is more so than the null gives"
+        n = len(self.networks)
+        if len(found) == n:
+            verdict = f"each of the {n} is more so than the null gives"
         elif found:
             are = "is" if len(found) == 1 else "are"
-            verdict = (
-                f"{len(found)} of {len(self.networks)} {are} more so than the null gives: {listed(found, most=20)}"
-            )
+            verdict = f"{len(found)} of {n} {are} more so than the null gives: {listed(found, most=20)}"
         else:
             verdict = f"none of the {n} is more so than the null gives"
         return (
