@@ -55,12 +55,12 @@ def moments(  # type: ignore[no-untyped-def]
         Taken off the values, so that little is lost where they are large beside their spread.
     sums : (CLASSES, 6) array
         Of 1, s, f, s², f² and s f.
-    extremes : (4,) array
-        Smallest and largest s, smallest and largest f.
+    extremes : (2,) array
+        Smallest and largest s, as far as they are known.
     """
     height, width = similarity.shape
     apart = np.zeros(width, np.uint8)
-    low_s, high_s, low_f, high_f = extremes
+    low, high = extremes
     for a in range(height):
         i = top + a
         first = max(i + 1 - left, 0)
@@ -69,8 +69,7 @@ def moments(  # type: ignore[no-untyped-def]
         one, other = similarity[a], connectivity[i]
         for b in range(first, width):
             s, f = np.float64(one[b]) - centre_s, np.float64(other[left + b]) - centre_f
-            low_s, high_s = s if s < low_s else low_s, s if s > high_s else high_s
-            low_f, high_f = f if f < low_f else low_f, f if f > high_f else high_f
+            low, high = s if s < low else low, s if s > high else high
             own = sums[apart[b]]
             own[0] += 1.0
             own[1] += s
@@ -78,7 +77,7 @@ def moments(  # type: ignore[no-untyped-def]
             own[3] += s * s
             own[4] += f * f
             own[5] += s * f
-    extremes[0], extremes[1], extremes[2], extremes[3] = low_s, high_s, low_f, high_f
+    extremes[0], extremes[1] = low, high
 
 
 @compiled()  # type: ignore[no-untyped-call]
@@ -254,11 +253,11 @@ def take_repeats_off(  # type: ignore[no-untyped-def]
     counts, of_s, of_f : (CLASSES,) arrays
         Pairs, Σ s and Σ f of each distance class.
     """
-    alike = np.argsort(order, kind="mergesort")  # the same sources, side by side
+    alike = np.argsort(order, kind="mergesort")  # the same sources side by side, in the order of the units
     kind = np.zeros(1, np.uint8)
     for a in range(len(order)):
         for b in range(a + 1, len(order)):
-            source, i, j = order[alike[a]], min(alike[a], alike[b]), max(alike[a], alike[b])
+            source, i, j = order[alike[a]], alike[a], alike[b]
             if order[alike[b]] != source:
                 break
             s, f = np.float64(similarity[source, source] - centre_s), np.float64(connectivity[i, j] - centre_f)

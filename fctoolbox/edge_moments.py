@@ -133,7 +133,7 @@ class DensePairs:
             scale = (_n_classes() - 0.1) / float(longest) if longest > 0 else 0.0
         centre = _about_mean(matrix)
         sums, extremes = _of_matrices(matrix, matrix, places, scale, centre, centre, threads)
-        _check(sums, extremes[:2] + centre, matrix, "functional connectivity")
+        _check(sums, extremes + centre, matrix, "functional connectivity")
         knots = None if places is None else _quantiles(sums[:, 0], scale, np.linspace(0, 1, N_KNOTS + 1))
         return cls(matrix, places, scale, knots, centre, sums, threads)
 
@@ -160,7 +160,7 @@ class DensePairs:
         sums, extremes = _of_matrices(
             matrix, self.connectivity, self.positions, self.scale, centre, self.centre, self.n_jobs
         )
-        _check(sums, extremes[:2] + centre, matrix, "similarity of the input projections")
+        _check(sums, extremes + centre, matrix, "similarity of the input projections")
         rho, joint = _ranked(matrix, self.connectivity, self.n_jobs)
         return self._from(sums, rho, joint)
 
@@ -210,7 +210,7 @@ class DensePairs:
         # Each product in one thread: its rounding must not depend on how many there are.
         with threadpool_limits(1, "blas"):
             sums, extremes = _total(in_threads(task, corners, self.n_jobs, "similarity and connectivity"))
-        _check(sums, extremes[:2] + centre, None, "similarity of the input projections")
+        _check(sums, extremes + centre, None, "similarity of the input projections")
         return self._from(sums, None, None)
 
     def spun(self, similarity: ArrayLike, orders: Integers) -> NDArray[np.float64]:
@@ -262,11 +262,8 @@ class DensePairs:
         all_sums, all_classes = _total(
             in_threads(task, blocks(self.n_units, _ROWS), self.n_jobs), lambda one, other: one + other
         )
-        # Those of the connectivity were taken off another centre, by rounding.
-        shift = self.centre - float(centres[1])
-        counts = self.sums[:, 0]
-        of_f = self.sums[:, _F] + shift * counts
-        squares = self.sums[:, _FF].sum() + 2 * shift * self.sums[:, _F].sum() + shift**2 * counts.sum()
+        # The centre is a number that single precision holds: these sums are taken off the same one.
+        counts, of_f, squares = self.sums[:, 0], self.sums[:, _F], self.sums[:, _FF].sum()
         found = []
         for order, sums, of_s in zip(orders, all_sums, all_classes, strict=True):
             left = np.array([*sums, of_f.sum(), squares])
@@ -421,13 +418,13 @@ def _about_mean(matrix: Floats) -> float:
 
 
 def _added(run: Callable[..., None]) -> tuple[_Sums, _Sums]:
-    sums, extremes = np.zeros((_n_classes(), 6)), np.array([np.inf, -np.inf, np.inf, -np.inf])
+    sums, extremes = np.zeros((_n_classes(), 6)), np.array([np.inf, -np.inf])
     run(sums, extremes)
     return sums, extremes
 
 
 def _wider(one: _Sums, other: _Sums) -> _Sums:
-    return np.where([True, False, True, False], np.minimum(one, other), np.maximum(one, other))
+    return np.array([min(one[0], other[0]), max(one[1], other[1])])
 
 
 def _total(parts: Any, second: Callable[[_Sums, _Sums], _Sums] = _wider) -> tuple[_Sums, _Sums]:

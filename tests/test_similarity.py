@@ -16,6 +16,7 @@ from fctoolbox import (
     functional_connectivity,
 )
 from fctoolbox import similarity as module
+from fctoolbox._edges import mirror
 from fctoolbox.similarity import connectivity_of, constant_units, directions, rows_of, units_without_input
 
 
@@ -235,6 +236,14 @@ def test_a_large_sparse_product_is_never_whole(rng, monkeypatch):
         tracemalloc.stop()
     np.testing.assert_allclose(similarity, expected, atol=1e-6)
     assert peak < 2.6 * similarity.nbytes
+
+
+def test_what_is_above_the_diagonal_is_mirrored(rng):
+    matrix = rng.random((150, 150))
+    expected = np.triu(matrix) + np.triu(matrix, 1).T
+    for rows, columns in (((0, 70), (0, 70)), ((0, 70), (70, 150)), ((70, 150), (70, 150))):
+        mirror(matrix, *rows, *columns)
+    np.testing.assert_array_equal(matrix, expected)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, lambda w: FactoredMatrix(w, np.eye(40))])
