@@ -29,8 +29,10 @@ _GROUPS = {
         "LabelVolume", "Provenance", "FileRecord",
     ),
     "Your own files": ("matrices.read_system",),
+    "Subjects": ("analyse_subjects", "SubjectsReport", "load_subjects", "group_system"),
+    "Networks of an annotation": ("analyse_systems", "SystemsReport"),
     "The steps, one by one": (
-        "cosine_similarity", "functional_connectivity", "detect_communities", "Communities", "LowRankNull",
+        "cosine_similarity", "functional_connectivity", "relationship_r", "detect_communities", "Communities", "LowRankNull",
         "modularity", "modularities",
     ),
     "Many partitions": (
