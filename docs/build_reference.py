@@ -32,8 +32,8 @@ _GROUPS = {
     "Subjects": ("analyse_subjects", "SubjectsReport", "load_subjects", "group_system"),
     "Networks of an annotation": ("analyse_systems", "SystemsReport"),
     "The steps, one by one": (
-        "cosine_similarity", "functional_connectivity", "relationship_r", "detect_communities", "Communities", "LowRankNull",
-        "modularity", "modularities",
+        "cosine_similarity", "functional_connectivity", "relationship_r", "detect_communities", "Communities",
+        "LowRankNull", "modularity", "modularities",
     ),
     "Many partitions": (
         "coassignment", "expected_coassignment", "consensus_partition", "Consensus", "resolution_sweep",
