@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +49,6 @@ LICENSE = (
     "Toolbox, BSD-3-Clause; list of grayordinates: MIT; template streamlines (PennLINC): no licence file in their "
     "repository, so cite them and do not redistribute them"
 )
-# Beyond this many of a kind, units that are left out are counted instead of named.
-_MOST_NAMED = 50
 _SYNTHETIC = "synthetic"
 
 
@@ -230,11 +227,10 @@ def read_dense(
     kept = np.flatnonzero(received)[found.kept]
     reasons[np.setdiff1d(np.flatnonzero(received), kept)] = found.reason
     names = np.concatenate([structure.names for structure in targets])
-    of_structure = np.repeat([each.name for each in targets], [len(each) for each in targets])
     if len(kept) < 3:
         raise InputError(
-            f"only {len(kept)} of {len(names):,} grayordinates of {listed(np.unique(of_structure))} have a projection "
-            "and a connectivity; that is too few for an analysis"
+            f"only {len(kept)} of {len(names):,} grayordinates of {listed(each.name for each in targets)} have a "
+            "projection and a connectivity; that is too few for an analysis"
         )
     chosen = weights[kept]
     if isinstance(chosen, np.ndarray):
@@ -256,7 +252,7 @@ def read_dense(
         provenance=replace(
             provenance,
             notes={**notes, **found.notes, **provenance.notes},
-            left_out=_left_out(names, of_structure, reasons),
+            left_out=dict(zip(names[reasons != ""].tolist(), reasons[reasons != ""].tolist(), strict=True)),
         ),
     )
 
@@ -318,22 +314,6 @@ def _geometry(space: DenseSpace, targets: Sequence[Structure], kept: NDArray[np.
 def _hemispheres(targets: Sequence[Structure], kept: NDArray[np.int64]) -> tuple[str, ...]:
     sides = np.repeat([each.hemisphere for each in targets], [len(each) for each in targets])
     return tuple(sides[kept].tolist())
-
-
-def _left_out(names: NDArray[np.str_], of_structure: NDArray[np.str_], reasons: NDArray[Any]) -> dict[str, str]:
-    """The grayordinates left out: by name, or where they are many, counted by structure and reason."""
-    out: dict[str, str] = {}
-    for reason in dict.fromkeys(reasons[reasons != ""].tolist()):
-        for structure in dict.fromkeys(of_structure.tolist()):
-            here = np.flatnonzero((reasons == reason) & (of_structure == structure))
-            if len(here) > _MOST_NAMED:
-                total = int((of_structure == structure).sum())
-                out[f"{len(here):,} of the {total:,} grayordinates of {structure} ({reason.partition(':')[0]})"] = (
-                    reason
-                )
-            else:
-                out |= dict.fromkeys(names[here].tolist(), reason)
-    return out
 
 
 def _records(own: Sequence[Path]) -> tuple[tuple[FileRecord, ...], dict[str, str]]:
