@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import nibabel
 import numpy as np
 import pytest
@@ -380,3 +383,17 @@ def test_planted_in_volumes_is_found(study):
     r = system.activity.connectivity
     assert r[0, 2] > 0.9
     assert abs(r[0, 1]) < 0.4
+
+
+def test_whoever_seeded_pythons_generator_does_not_notice(study):
+    """Some modules that nilearn imports draw from it; only a fresh interpreter imports them."""
+    program = (
+        "import random, sys\n"
+        "from fctoolbox_hcp.human_parcellated import load\n"
+        "state = random.getstate()\n"
+        "run, labels, names, tracts = sys.argv[1:]\n"
+        "load(timeseries=run, parcellation=labels, names=names, projection=tracts, low=0, high=0)\n"
+        "assert 'nilearn' in sys.modules and random.getstate() == state\n"
+    )
+    files = [str(study / name) for name in ("run-1.nii.gz", "labels.nii.gz", "labels.tsv", "tracts.tck")]
+    subprocess.run([sys.executable, "-c", program, *files], check=True, timeout=300)
