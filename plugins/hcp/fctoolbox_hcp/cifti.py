@@ -55,7 +55,7 @@ def open_cifti(path: Path) -> Any:
     if not isinstance(image, nibabel.Cifti2Image):
         hint = ""
         if isinstance(image, nibabel.Nifti1Image):
-            hint = ". Volumes, with a label volume as parcellation=, are read by the source human-parcellated"
+            hint = ". The source human-parcellated reads volumes, with a label volume as parcellation="
         raise InputError(f"{path} is a {type(image).__name__}, not a CIFTI-2 file{hint}")
     return image
 

@@ -297,8 +297,8 @@ def _check_there(path: Path, option: str) -> None:
             head = stream.read(4)
     if head.startswith(b"\x1f\x8b") and _volume_inside(path):
         raise InputError(
-            f"{option} names {path}, which is a packed volume (NIfTI), not CIFTI-2. Volumes, with a label volume as "
-            "parcellation=, are read by the source human-parcellated"
+            f"{option} names {path}, which is a packed volume (NIfTI), not CIFTI-2. The source human-parcellated "
+            "reads volumes, with a label volume (NIfTI too, no .dlabel.nii) as parcellation="
         )
     packed = {b"PK\x03\x04": "a ZIP archive: unpack it (unzip)", b"\x1f\x8b": "compressed: unpack it (gunzip)"}
     for magic, remedy in packed.items():

@@ -231,6 +231,9 @@ def test_the_source_takes_volumes(study):
     labels, tracts = str(study / "labels.nii.gz"), str(study / "tracts.tck")
     with pytest.raises(fct.InputError, match="is a label volume, with which the activity is timeseries="):
         load(parcellation=labels, connectivity=labels, projection=tracts)
+    for option in ({"fwhm": 6.0}, {"scale": "fisher-z"}, {"surface": tracts}):
+        with pytest.raises(fct.InputError, match=f"{next(iter(option))} belongs with CIFTI files"):
+            load(parcellation=labels, timeseries=str(study / "run-*.nii.gz"), projection=tracts, **option)
     with pytest.raises(fct.InputError, match=r"there is no file .*labels.ni\. Did you mean .*labels.nii.gz"):
         load(parcellation=str(study / "labels.ni"), timeseries=str(study / "run-*.nii.gz"))
 
@@ -370,6 +373,12 @@ def test_other_wrong_files(study):
         read(study, projection="run-1.nii.gz")
     with pytest.raises(fct.InputError, match="Left-Thalamus-Proper is among the targets and among the sources"):
         read(study, targets="L_front,L_back,R_front,Left-Thalamus-Proper")
+    image = nibabel.load(study / "run-1.nii.gz")
+    image.set_sform(None, code=0)
+    image.set_qform(None, code=0)
+    image.to_filename(study / "nowhere.nii.gz")
+    with pytest.raises(fct.InputError, match=r"nowhere\.nii\.gz does not say where its voxels are"):
+        read(study, runs=("nowhere.nii.gz",))
     with (study / "run-1.nii.gz").open("rb") as stream:
         start = stream.read(20_000)
     (study / "run-1.nii.gz").write_bytes(start)
