@@ -305,7 +305,10 @@ def analyse_subjects(
     source = find_source(source) if isinstance(source, str) else source
     subjects = _options(source, table, options or {})
     if len(subjects) < 2:
-        raise InputError(f"{table} has one subject; a group needs at least two. To analyse one: fctoolbox run")
+        raise InputError(
+            f"{table} has one subject; a group needs at least two. To analyse one, give its columns as options (-o) "
+            "and leave --subjects out"
+        )
     workers = workers or Workers(settings.pop("n_jobs", 1))
     settings["rng"] = _seed(settings.get("rng"))
     mean = GroupMean(projection)

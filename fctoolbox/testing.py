@@ -4,9 +4,11 @@ import pickle
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from operator import attrgetter
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,7 @@ def check_source(source: str | Source, **options: Any) -> tuple[str, ...]:
         "global random state is left alone": lambda: _untouched(states),
         "loading twice gives the same system": lambda: _same(system, again),
         "the system is described": lambda: _system_described(source, system),
-        "files are those that the source names": lambda: _files(source, system),
+        "files are those that the source names": lambda: _files(source, system, options),
         "arrays are read-only": lambda: _read_only(system),
         "enough units receive input and vary": lambda: _analysable(system),
     }
@@ -145,11 +147,20 @@ def _system_described(source: Source, system: RecurrentSystem) -> Iterator[str]:
             yield f"provenance.{what} is empty"
 
 
-def _files(source: Source, system: RecurrentSystem) -> Iterator[str]:
+def _files(source: Source, system: RecurrentSystem, options: Mapping[str, Any]) -> Iterator[str]:
     promised = {file.sha256 for file in source.files}
     for file in system.provenance.files:
-        if file.sha256 not in promised and not source.synthetic:
+        if file.sha256 not in promised and not source.synthetic and not _given(file.name, options):
             yield f"provenance names {file.name} ({file.sha256[:12]}…), which is not among source.files"
+
+
+def _given(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether an option names this file, a pattern that it fits, or a folder that holds it."""
+    values = [each for value in options.values() for each in (value if isinstance(value, list | tuple) else [value])]
+    words = [word.strip() for each in values if isinstance(each, str | Path) for word in str(each).split(",")]
+    paths = [Path(word).expanduser() for word in words if word]
+    file = PurePath(name).name
+    return any(fnmatchcase(file, path.name) or (path.is_dir() and any(path.rglob(file))) for path in paths)
 
 
 def _read_only(system: RecurrentSystem) -> Iterator[str]:

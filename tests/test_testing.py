@@ -214,3 +214,18 @@ def test_its_options_are_passed_on_and_checked():
         check_source("toi")
     with pytest.raises(fct.PluginError, match="must be keyword-only with a default"):
         check_source(replace(a_source(), load=lambda **anything: a_system()))
+
+
+def test_the_users_own_files_need_not_be_among_those_of_the_source(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "own.csv").touch()
+    own = provenance(files=(FileRecord("own.csv", "f" * 64),), synthetic=False)
+    source = replace(
+        a_source(synthetic=False),
+        load=lambda *, data=None, other="x": a_system(provenance=own),
+    )
+    for given in ("own.csv", "runs/*.csv", "first.csv, some/own.csv", str(tmp_path / "runs")):
+        assert check_source(source, data=given)
+    for given in ("other.csv", "", str(tmp_path / "nowhere")):
+        with pytest.raises(ContractError, match=r"provenance names own\.csv"):
+            check_source(source, data=given)

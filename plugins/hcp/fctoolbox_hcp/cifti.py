@@ -53,7 +53,10 @@ def open_cifti(path: Path) -> Any:
             ) from error
         raise InputError(f"{path} cannot be read as a CIFTI-2 file: {error}") from error
     if not isinstance(image, nibabel.Cifti2Image):
-        raise InputError(f"{path} is a {type(image).__name__}, not a CIFTI-2 file")
+        hint = ""
+        if isinstance(image, nibabel.Nifti1Image):
+            hint = ". The source human-parcellated reads volumes, with a label volume as parcellation="
+        raise InputError(f"{path} is a {type(image).__name__}, not a CIFTI-2 file{hint}")
     return image
 
 

@@ -1,7 +1,9 @@
 """CIFTI-2 files too large for memory: what they hold, whether they are whole, and blocks of their numbers."""
 
 import glob
+import gzip
 import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +49,7 @@ _HOLDS = {
 }
 # Files beyond this are known by header, size and time of change: reading 33 GB for a digest takes minutes.
 _HASHED_WHOLE = 2**30
+_NIFTI1_HEADER = 348  # its first number, the length of the header; that of CIFTI-2 is 540
 _GAP_VALUES = 2**14  # unwanted numbers between two wanted ones that are sooner read than skipped
 
 Block = NDArray[np.float32]
@@ -292,10 +295,25 @@ def _check_there(path: Path, option: str) -> None:
             raise InputError(f"{option} names {path}, which is a folder; it needs a file")
         with path.open("rb") as stream:
             head = stream.read(4)
+    if head.startswith(b"\x1f\x8b") and _volume_inside(path):
+        raise InputError(
+            f"{option} names {path}, which is a packed volume (NIfTI), not CIFTI-2. The source human-parcellated "
+            "reads volumes, with a label volume (NIfTI too, no .dlabel.nii) as parcellation="
+        )
     packed = {b"PK\x03\x04": "a ZIP archive: unpack it (unzip)", b"\x1f\x8b": "compressed: unpack it (gunzip)"}
     for magic, remedy in packed.items():
         if head.startswith(magic):
             raise InputError(f"{option} names {path}, which is {remedy} and name the .nii file that was inside")
+
+
+def _volume_inside(path: Path) -> bool:
+    """Whether a packed file begins like NIfTI-1, which no CIFTI-2 file does."""
+    try:
+        with gzip.open(path) as stream:
+            size = stream.read(4)
+    except (EOFError, OSError, zlib.error):
+        return False
+    return size in (_NIFTI1_HEADER.to_bytes(4, "little"), _NIFTI1_HEADER.to_bytes(4, "big"))
 
 
 def _axes(image: Any, path: Path) -> tuple[Any, Any]:

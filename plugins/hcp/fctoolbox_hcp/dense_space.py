@@ -14,6 +14,8 @@ from fctoolbox_hcp import files
 from fctoolbox_hcp.structures import Structure, structures_of, template_axis
 from fctoolbox_hcp.surfaces import Mesh, read_mesh
 
+_MOST_BEYOND = 0.2  # of the vertices of a hemisphere across the middle: folds, and a head that was turned
+
 
 @dataclass(frozen=True, eq=False)
 class DenseSpace:
@@ -85,9 +87,12 @@ def published_space(own_surfaces: Sequence[Path]) -> DenseSpace:
         raise InputError(
             f"surface names {len(own_surfaces)} files; it needs one, or two: the left and the right cortex"
         )
-    cortex = {side: fetch(file) for side, file in files.MIDTHICKNESS.items()} | _by_side(own_surfaces)
+    own = _by_side(own_surfaces)
+    cortex = {side: fetch(file) for side, file in files.MIDTHICKNESS.items()} | own
     sphere = {side: fetch(file) for side, file in files.SPHERE.items()}
     meshes = {f"CORTEX_{side.upper()}": read_mesh(cortex[side], sphere[side]) for side in cortex}
+    for side, path in own.items():
+        _check_lies(meshes[f"CORTEX_{side.upper()}"], side, path)
     areas = _labels_in(fetch(files.AREA_OF_GRAYORDINATE))
     atlas = load_atlas("glasser-360")
     network = dict(zip(atlas["name"], atlas["cole_anticevic"], strict=True))
@@ -115,6 +120,19 @@ def _by_side(surfaces: Sequence[Path]) -> dict[str, Path]:
             raise InputError(f"surface names {sides[side].name} and {path.name}, which are both of the {side} cortex")
         sides[side] = path
     return sides
+
+
+def _check_lies(mesh: Mesh, side: str, path: Path) -> None:
+    """Refuse a surface that is not where that side of a brain is: a sphere, an inflated surface, the other side."""
+    x = mesh.vertices[:, 0]
+    beyond = float(np.mean(x > 0 if side == "left" else x < 0))
+    if beyond > _MOST_BEYOND:
+        other = "right" if side == "left" else "left"
+        raise InputError(
+            f"surface: {beyond:.0%} of the vertices of {path} lie on the {other} of the middle, but it stands for the "
+            f"{side} cortex. It must be a midthickness surface in mm of MNI space, no sphere and no inflated one; of "
+            "two without a side in their header the left one comes first"
+        )
 
 
 def _labels_in(path: Path) -> NDArray[np.str_]:

@@ -175,6 +175,8 @@ def load(
     if where is not None and is_volume(where):
         if timeseries is None:
             raise InputError(f"{where} is a label volume, with which the activity is timeseries= (4-D volumes)")
+        if given := [each for each, value in {"fwhm": fwhm, "scale": scale, "surface": surface}.items() if value]:
+            raise InputError(f"{listed(given)} belongs with CIFTI files; with a label volume leave it out")
         return read_volumes(
             name,
             where,

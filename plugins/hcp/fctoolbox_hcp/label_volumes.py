@@ -50,11 +50,6 @@ def read_labels(path: Path, names: Path | None) -> LabelImage:
         image = image.slicer[..., 0]
     if len(image.shape) != 3:
         raise InputError(f"{path} has the shape {image.shape}; a label volume has three dimensions")
-    if hasattr(image.header, "get_sform") and not (image.header["sform_code"] or image.header["qform_code"]):
-        raise InputError(
-            f"{path} does not say where its voxels are (sform_code and qform_code are 0): it has no affine. Copy the "
-            "header of the image that it was drawn on, with fslcpgeom for instance"
-        )
     values = np.asarray(image.dataobj)
     if not np.isfinite(values).all() or (values != np.round(values)).any():
         raise InputError(f"{path} holds values that are not whole numbers. Are those labels? Resample to the nearest")
@@ -109,7 +104,7 @@ def open_image(path: Path) -> Any:
     Raises
     ------
     InputError
-        If it cannot be read, or holds no real numbers.
+        If it cannot be read, holds no real numbers, or does not say where its voxels are.
     """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
@@ -122,6 +117,11 @@ def open_image(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as a NIfTI image: {error}") from error
     if image.get_data_dtype().kind not in "biuf":
         raise InputError(f"{path} holds colours or complex numbers; real numbers are needed")
+    if hasattr(image.header, "get_sform") and not (image.header["sform_code"] or image.header["qform_code"]):
+        raise InputError(
+            f"{path} does not say where its voxels are (sform_code and qform_code are 0): it has no affine. Copy the "
+            "header of the image that it was drawn on, with fslcpgeom for instance"
+        )
     return image
 
 

@@ -1,6 +1,8 @@
 """Time series of the parcels of a label volume, from 4-D runs; averaged and cleaned by nilearn."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,8 @@ def cleaned(
     InputError
         If the run or its table cannot be used, or no parcel was measured.
     """
-    from nilearn.signal import clean
+    with _python_random_kept():
+        from nilearn.signal import clean
 
     run = open_image(path)
     if len(run.shape) != 4 or run.shape[3] < 3:
@@ -92,11 +95,23 @@ def cleaned(
     return series, absent, t_r
 
 
+@contextmanager
+def _python_random_kept() -> Iterator[None]:
+    """A library that nilearn imports draws from Python's global generator; whoever seeded it shall not notice."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 def _means(image: LabelImage, units: Sequence[int], run: Any, path: Path) -> tuple[NDArray[np.float64], dict[int, str]]:
     """The mean over the voxels of each unit, without each voxel's own mean; by nilearn's masker."""
     import nibabel
-    from nilearn.image import resample_img
-    from nilearn.maskers import NiftiLabelsMasker
+
+    with _python_random_kept():
+        from nilearn.image import resample_img
+        from nilearn.maskers import NiftiLabelsMasker
 
     kept = np.where(np.isin(image.labels, units), image.labels, 0).astype(np.int32)
     labels = nibabel.Nifti1Image(kept, image.affine)

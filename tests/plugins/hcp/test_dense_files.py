@@ -4,6 +4,7 @@ import gzip
 import struct
 import zipfile
 
+import nibabel
 import numpy as np
 import pytest
 from fctoolbox_hcp import dense_files
@@ -181,6 +182,9 @@ def test_packed_and_missing_files_are_named(dconn, tmp_path):
         open_dense(tmp_path / "a.zip", ["dconn"], "connectivity")
     with pytest.raises(InputError, match="which is compressed: unpack it"):
         open_dense(tmp_path / "a.dconn.nii.gz", ["dconn"], "connectivity")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2, 3), dtype=np.float32), np.eye(4)), tmp_path / "bold.nii.gz")
+    with pytest.raises(InputError, match=r"bold\.nii\.gz, which is a packed volume .*human-parcellated"):
+        open_dense(tmp_path / "bold.nii.gz", ["dtseries"], "timeseries")
     with pytest.raises(InputError, match=r"connectivity names .*, which does not exist. Did you mean 'a\.dconn\.nii'"):
         open_dense(tmp_path / "aa.dconn.nii", ["dconn"], "connectivity")
     with pytest.raises(InputError, match="which is a folder"):

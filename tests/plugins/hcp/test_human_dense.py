@@ -1,5 +1,7 @@
 """Systems of vertices and voxels from dense files."""
 
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from fctoolbox_hcp import files, human_dense
 from fctoolbox_hcp.dense_activity import open_activity
 from fctoolbox_hcp.dense_files import open_dense
 from fctoolbox_hcp.dense_miniature import load, small_space, write_dense
-from fctoolbox_hcp.dense_space import DenseSpace, _by_side
+from fctoolbox_hcp.dense_space import DenseSpace, _by_side, _check_lies
 from fctoolbox_hcp.enigma import read_connectivity
 from fctoolbox_hcp.human_dense import Reading, read_dense
 from nibabel.cifti2 import Cifti2Image
@@ -174,6 +176,28 @@ def test_a_surface_says_which_side_it_is(written, tmp_path):
     assert _by_side(unsaid) == {"left": unsaid[0], "right": unsaid[1]}
     with pytest.raises(InputError, match="both of the left cortex"):
         _by_side([paths[1], paths[1]])
+
+
+def test_a_surface_of_the_other_side_and_a_sphere_are_refused(space):
+    left, right = (space.meshes[f"CORTEX_{side}"] for side in ("LEFT", "RIGHT"))
+    sphere = type(left)(left.sphere - left.sphere.mean(axis=0), left.faces, left.sphere)
+    _check_lies(left, "left", Path("a.surf.gii"))
+    _check_lies(right, "right", Path("a.surf.gii"))
+    with pytest.raises(InputError, match=r"surface: .*% of the vertices of a.surf.gii lie on the right .* left cortex"):
+        _check_lies(right, "left", Path("a.surf.gii"))
+    with pytest.raises(InputError, match=r"lie on the left of the middle, but it stands for the right cortex"):
+        _check_lies(left, "right", Path("a.surf.gii"))
+    with pytest.raises(InputError, match="no sphere and no inflated one"):
+        _check_lies(sphere, "left", Path("a.surf.gii"))
+
+
+@pytest.mark.mirror
+def test_the_published_surfaces_lie_where_they_should():
+    _needs_the_files()
+    paths = {side: locate(file) for side, file in files.MIDTHICKNESS.items()}
+    assert human_dense.published_space(tuple(paths.values())).meshes
+    with pytest.raises(InputError, match=r"sphere.*midthickness surface"):
+        human_dense.published_space((locate(files.SPHERE["left"]),))
 
 
 def test_one_kind_of_activity_is_given():

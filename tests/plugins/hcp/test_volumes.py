@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import nibabel
 import numpy as np
 import pytest
@@ -228,6 +231,9 @@ def test_the_source_takes_volumes(study):
     labels, tracts = str(study / "labels.nii.gz"), str(study / "tracts.tck")
     with pytest.raises(fct.InputError, match="is a label volume, with which the activity is timeseries="):
         load(parcellation=labels, connectivity=labels, projection=tracts)
+    for option in ({"fwhm": 6.0}, {"scale": "fisher-z"}, {"surface": tracts}):
+        with pytest.raises(fct.InputError, match=f"{next(iter(option))} belongs with CIFTI files"):
+            load(parcellation=labels, timeseries=str(study / "run-*.nii.gz"), projection=tracts, **option)
     with pytest.raises(fct.InputError, match=r"there is no file .*labels.ni\. Did you mean .*labels.nii.gz"):
         load(parcellation=str(study / "labels.ni"), timeseries=str(study / "run-*.nii.gz"))
 
@@ -367,6 +373,12 @@ def test_other_wrong_files(study):
         read(study, projection="run-1.nii.gz")
     with pytest.raises(fct.InputError, match="Left-Thalamus-Proper is among the targets and among the sources"):
         read(study, targets="L_front,L_back,R_front,Left-Thalamus-Proper")
+    image = nibabel.load(study / "run-1.nii.gz")
+    image.set_sform(None, code=0)
+    image.set_qform(None, code=0)
+    image.to_filename(study / "nowhere.nii.gz")
+    with pytest.raises(fct.InputError, match=r"nowhere\.nii\.gz does not say where its voxels are"):
+        read(study, runs=("nowhere.nii.gz",))
     with (study / "run-1.nii.gz").open("rb") as stream:
         start = stream.read(20_000)
     (study / "run-1.nii.gz").write_bytes(start)
@@ -380,3 +392,17 @@ def test_planted_in_volumes_is_found(study):
     r = system.activity.connectivity
     assert r[0, 2] > 0.9
     assert abs(r[0, 1]) < 0.4
+
+
+def test_whoever_seeded_pythons_generator_does_not_notice(study):
+    """Some modules that nilearn imports draw from it; only a fresh interpreter imports them."""
+    program = (
+        "import random, sys\n"
+        "from fctoolbox_hcp.human_parcellated import load\n"
+        "state = random.getstate()\n"
+        "run, labels, names, tracts = sys.argv[1:]\n"
+        "load(timeseries=run, parcellation=labels, names=names, projection=tracts, low=0, high=0)\n"
+        "assert 'nilearn' in sys.modules and random.getstate() == state\n"
+    )
+    files = [str(study / name) for name in ("run-1.nii.gz", "labels.nii.gz", "labels.tsv", "tracts.tck")]
+    subprocess.run([sys.executable, "-c", program, *files], check=True, timeout=300)
