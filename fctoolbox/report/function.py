@@ -27,8 +27,8 @@ NAMES = (
 )  # fmt: skip
 _CAPTIONS = {
     "function-r": "Pearson r of the mean activity of each module (rows; in brackets: units) with each variable "
-    "(columns), over all time steps of all trials. Stars: p of exchanging trials, corrected over all of them (maxT), at "
-    "most 0.05 (*), 0.01 (**), 0.001 (***).",
+    "(columns), over all time steps of all trials. Stars: p of exchanging trials, corrected over all of them (maxT), "
+    "at most 0.05 (*), 0.01 (**), 0.001 (***).",
     "function-lags": "The same when the module is read later (positive lag) or earlier than the variable; a line for "
     "each module. Dashed: the mean over all exchanges of trials, which is what the course shared by all trials gives.",
     "function-lesions": "Accuracy without the output of each module (large points), for each type of trial, beside "
