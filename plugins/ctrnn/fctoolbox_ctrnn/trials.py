@@ -271,10 +271,10 @@ def _changes(name: str, dt: int, timing: Mapping[str, Any] | None) -> dict[str, 
         return {}
     known = _environment(name, dt, {}).unwrapped.timing
     changes = changed_timing(name, tuple(known), timing)
-    got = _environment(name, dt, changes).unwrapped.timing if changes else {}
-    ignored = [period for period, duration in changes.items() if got.get(period) != duration]
-    if ignored:
-        raise InputError(f"task '{name}' ignores timing of {', '.join(ignored)}; its own timing is {in_words(known)}")
+    wanted = in_words({**known, **changes})
+    got = in_words(_environment(name, dt, changes).unwrapped.timing)
+    if got != wanted:
+        raise InputError(f"task '{name}' does not take this timing: it would have {got} instead of {wanted}")
     return changes
 
 
