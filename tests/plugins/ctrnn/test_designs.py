@@ -254,6 +254,25 @@ def test_conditions_are_independent(name):
             assert chi2_contingency(table).pvalue > 1e-3, (one, other)
 
 
+@pytest.mark.parametrize("name", [name for name in DESIGNS if name != ALL_RULES_ID])
+@pytest.mark.parametrize("dt", [10, 50])
+def test_noise_is_where_and_as_large_as_in_neurogym(name, dt):
+    design = design_of(name, dt)
+    plan = design.plan(design.draw(50, np.random.default_rng(0)), dt, np.random.default_rng(0))
+    noisy = {TASK_ID: range(1, 3), CONTEXT_ID: range(1, 5), MATCH_ID: range(1, 3), GO_NOGO_ID: ()}.get(
+        name, range(1, 33)
+    )
+    rule = name.removeprefix("fctoolbox/Yang19-").removesuffix("-v0")
+    expected = np.zeros_like(plan.noise)
+    for j, period in enumerate(plan.periods):
+        if period in ("stimulus", "stim1", "stim2", "sample", "test") and rule not in REACHES:
+            expected[:, j, noisy] = 1 / np.sqrt(dt)
+    if rule in MATCHES:  # on the ring that shows the stimuli only
+        expected[plan.conditions["ring"] == 1, :, 17:33] = 0
+        expected[plan.conditions["ring"] == 2, :, 1:17] = 0
+    np.testing.assert_allclose(plan.noise, expected)
+
+
 def test_stimuli_are_bumps_around_their_place():
     # Closed form: 0.8 exp(-d² / 2) at d places from the middle, round the ring.
     bumps = bump(np.arange(1, 17))
