@@ -253,6 +253,7 @@ def modules_by_inputs(
     n_draws: int = 20,
     n_restarts: int = 100,
     rng: int | np.random.Generator | None = None,
+    n_jobs: int = 1,
 ) -> ModuleCounts:
     """Modules in the cosine similarity of random weights (independent standard normals), by the number of inputs.
 
@@ -266,6 +267,8 @@ def modules_by_inputs(
     n_draws, n_restarts : int
         Projections at each number of inputs, and restarts of each search.
     rng : int, Generator or None
+    n_jobs : int
+        Threads of the search; the result does not depend on it.
 
     Returns
     -------
@@ -274,7 +277,7 @@ def modules_by_inputs(
     check_whole("n_units", n_units, 3)
     rng = generator(rng)
     _check_counts(n_inputs, n_draws)
-    return _counted(n_inputs, n_draws, n_restarts, rng, lambda k: rng.standard_normal((n_units, k)))
+    return _counted(n_inputs, n_draws, n_restarts, rng, n_jobs, lambda k: rng.standard_normal((n_units, k)))
 
 
 def modules_by_chosen_inputs(
@@ -284,6 +287,7 @@ def modules_by_chosen_inputs(
     n_draws: int = 20,
     n_restarts: int = 100,
     rng: int | np.random.Generator | None = None,
+    n_jobs: int = 1,
 ) -> ModuleCounts:
     """Modules in the cosine similarity of some inputs of a projection, drawn at random without replacement.
 
@@ -296,6 +300,8 @@ def modules_by_chosen_inputs(
     n_draws, n_restarts : int
         Draws of inputs at each number, and restarts of each search.
     rng : int, Generator or None
+    n_jobs : int
+        Threads of the search; the result does not depend on it.
 
     Returns
     -------
@@ -318,7 +324,7 @@ def modules_by_chosen_inputs(
             raise InputError(f"only {len(chosen)} units receive any of {k} inputs drawn at random; draw more inputs")
         return chosen
 
-    return _counted(n_inputs, n_draws, n_restarts, rng, drawn)
+    return _counted(n_inputs, n_draws, n_restarts, rng, n_jobs, drawn)
 
 
 # Signs and sizes
@@ -592,7 +598,7 @@ def _signed(index: int, n_inputs: int) -> tuple[int, int]:
 
 
 def _counted(
-    n_inputs: Sequence[int], n_draws: int, n_restarts: int, rng: np.random.Generator, draw: Any
+    n_inputs: Sequence[int], n_draws: int, n_restarts: int, rng: np.random.Generator, n_jobs: int, draw: Any
 ) -> ModuleCounts:
     from tqdm import tqdm
 
@@ -601,7 +607,7 @@ def _counted(
         for column, k in enumerate(n_inputs):
             for row in range(n_draws):
                 similarity = cosine_similarity(draw(k))
-                communities = detect_communities(similarity, n_restarts=n_restarts, rng=rng)
+                communities = detect_communities(similarity, n_restarts=n_restarts, rng=rng, n_jobs=n_jobs)
                 found[:, row, column] = communities.n, communities.q, len(similarity)
                 bar.update()
     return ModuleCounts(tuple(n_inputs), found[0].astype(np.intp), found[1], found[2].astype(np.intp))

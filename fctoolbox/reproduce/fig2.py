@@ -54,8 +54,9 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
         claim="units that receive nothing but noise through their input weights, without any recurrent connection, "
         "already have a functional connectivity that resembles the similarity of these weights.",
         found=(
-            f"It does: after {N_SAMPLES[-1]:,} samples r between cosine similarity and functional connectivity of linear "
-            f"units is {summary(last['linear', few])} with {few} inputs and {summary(last['linear', many])} with {many}.",
+            f"It does: after {N_SAMPLES[-1]:,} samples r between cosine similarity and functional connectivity of "
+            f"linear units is {summary(last['linear', few])} with {few} inputs and {summary(last['linear', many])} "
+            f"with {many}.",
             f"More inputs need more samples: with {N_SAMPLES[1]} samples r is "
             f"{summary(curves['linear', few][0][:, 1])} with {few} inputs, and "
             f"{summary(curves['linear', many][0][:, 1])} with {many}.",
@@ -159,7 +160,9 @@ def _pairs_panel(random: np.random.Generator) -> Panel:
         expected = expected_connectivity(weights, nonlinearity=nonlinearity)[pairs]
         axes.scatter(cosine, connectivity, s=1, color=colour, alpha=0.35, linewidths=0, rasterized=True)
         axes.plot(cosine[order], expected[order], color=colour, linewidth=1.2, label=nonlinearity)
-    axes.set(xlabel="Cosine similarity of inputs", ylabel="Functional connectivity (r)", xlim=(-1, 1), ylim=(-1.05, 1.05))
+    axes.set(
+        xlabel="Cosine similarity of inputs", ylabel="Functional connectivity (r)", xlim=(-1, 1), ylim=(-1.05, 1.05)
+    )
     axes.set_title("Every pair of units")
     axes.legend(frameon=False, loc="upper left")
     return Panel(

@@ -18,6 +18,7 @@ from fctoolbox.generative import (
 from fctoolbox.reproduce.curves import DERIVED
 from fctoolbox.reproduce.page import Page, Panel, Table
 from fctoolbox.similarity import cosine_similarity
+from fctoolbox.system import Floats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +55,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
     both = [[search(sign_difference_model(N_UNITS, p, b)) for b in grid_ratios] for p in grid_shares]
     q = np.array([[each.q for each in row] for row in both])
     n = np.array([[each.n for each in row] for row in both])
+    signs = {k: search(sign_model(N_UNITS, [0.5] * k)) for k in (2, 5)}
     apart = max(abs(closed - found.q) for rows in (sign, *difference.values()) for _, closed, found in rows)
     mixed = float(q[-1, side // 2])
     with mpl.rc_context(STYLE):
@@ -64,12 +66,15 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
         title="Signs and sizes of input weights, and their modules",
         claim="input weights alone can make modules, by their signs, by the difference of their sizes, and by both.",
         found=(
-            f"Signs make far better modules than sizes: with half of {N_UNITS} weights negative Q* is {half:.4f}; with "
-            f"two inputs of one sign, one of them half as strong as the other, it is "
-            f"{difference_model_q(N_UNITS, 0.5):.4f}, and {difference_model_q(N_UNITS, 0):.4f} at most, where each unit "
-            "has an input of its own.",
-            f"The closed forms and the search agree to {apart:.0e} at all {len(sign) + sum(map(len, difference.values()))} "
-            "points drawn.",
+            f"Signs make better modules than sizes where inputs are few: with half of all weights of {N_UNITS} units "
+            f"negative, Q* is {half:.4f} with one input and {signs[2].q:.4f} with two; with two inputs of one sign, "
+            f"one half as strong as the other, it is {difference_model_q(N_UNITS, 0.5):.4f}, and "
+            f"{difference_model_q(N_UNITS, 0):.4f} at most, where each unit has one input only.",
+            f"With more inputs that turns: with five, independent signs reach {signs[5].q:.3f}, and units with one "
+            f"input only {difference_model_q(N_UNITS, 0, n_inputs=5):.3f}. But this takes inputs that hardly mix: "
+            f"{difference_model_q(N_UNITS, 0.2, n_inputs=5):.3f} once the others are a fifth as strong.",
+            f"The closed forms and the search agree to {apart:.0e} at all "
+            f"{len(sign) + sum(map(len, difference.values()))} points drawn.",
             f"One sign must not be rare: Q* is {sign_model_q(N_UNITS, 0.25):.3f} with a quarter of the weights "
             f"negative, {sign_model_q(N_UNITS, 0.1):.3f} with a tenth, and 0 with none.",
             "Both together, with two inputs and the weaker one half as strong: "
@@ -104,15 +109,16 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
                 "q": q.tolist(),
                 "n_modules": n.tolist(),
             },
+            "sign_half_negative": {str(k): {"q": found.q, "n_modules": found.n} for k, found in signs.items()},
             "largest_deviation": apart,
         },
         notes=(
             DERIVED,
-            f"{N_UNITS} units without any noise: each parameter gives one matrix, so there is no spread to show. Best of "
-            f"{n_restarts} restarts.",
+            f"{N_UNITS} units without any noise: each parameter gives one matrix, so there is no spread to show. "
+            f"Best of {n_restarts} restarts.",
             "Sign model: one input, weights 1 and −1. Difference model: all weights positive, 1 from the input that a "
-            "unit prefers and less from all others. Sign-difference model: two inputs, sizes as in the second, signs as "
-            "in the first, independent of each other.",
+            "unit prefers and less from all others. Sign-difference model: two inputs, sizes as in the second, signs "
+            "as in the first, independent of each other.",
             "Q* is of the cosine similarity itself, not of any activity.",
         ),
     )
@@ -130,7 +136,9 @@ def _sign_panel(rows: list[tuple[float, float, Communities]]) -> Panel:
     (colour,) = module_colours(1)
     every = np.arange(N_UNITS + 1) / N_UNITS
     axes.plot(every, [sign_model_q(N_UNITS, p) for p in every], color=colour, linewidth=1, label="closed form")
-    axes.plot([p for p, _, _ in rows], [found.q for *_, found in rows], "o", color=colour, ms=3, mfc="none", label="search")
+    axes.plot(
+        [p for p, _, _ in rows], [found.q for *_, found in rows], "o", color=colour, ms=3, mfc="none", label="search"
+    )
     axes.set(xlabel="Share of negative weights", ylabel="Q*", ylim=(-0.02, 0.9))
     axes.set_title("Sign model, one input")
     axes.legend(frameon=False)
@@ -155,9 +163,7 @@ def _difference_panel(difference: dict[int, list[tuple[float, float, Communities
     )
 
 
-def _both_panel(
-    shares: NDArray[np.float64], ratios: NDArray[np.float64], q: NDArray[np.float64], n: NDArray[np.intp]
-) -> Panel:
+def _both_panel(shares: Floats, ratios: Floats, q: NDArray[np.float64], n: NDArray[np.intp]) -> Panel:
     from fctoolbox.report.figures import new_figure
 
     figure: Figure = new_figure(height=2.9)
@@ -166,10 +172,14 @@ def _both_panel(
     for row, p in enumerate(shares) if len(shares) < 12 else ():
         for column, b in enumerate(ratios):
             dark = q[row, column] < 0.5 * q.max()
-            axes.text(b, p, str(n[row, column]), ha="center", va="center", fontsize=6, color="white" if dark else "black")
+            axes.text(
+                b, p, str(n[row, column]), ha="center", va="center", fontsize=6, color="white" if dark else "black"
+            )
     bar = figure.colorbar(image, ax=axes, label="Q*", shrink=0.85)
     bar.outline.set_visible(False)
     axes.set(xlabel="Weaker / stronger weight", ylabel="Share of negative weights")
     axes.set_title("Sign-difference model, two inputs")
     numbers = " Numbers: modules." if len(shares) < 12 else ""
-    return Panel("both", figure, f"Q* of the sign-difference model, {N_UNITS} units and two inputs, by search.{numbers}")
+    return Panel(
+        "both", figure, f"Q* of the sign-difference model, {N_UNITS} units and two inputs, by search.{numbers}"
+    )
