@@ -43,7 +43,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
 
     from fctoolbox.report.figures import STYLE
 
-    n_networks, n_nulls, n_restarts = (6, 200, 20) if quick else (100, 1000, 100)
+    n_networks, n_shuffled, n_nulls, n_restarts = (6, 20, 200, 20) if quick else (100, 200, 1000, 100)
     random = np.random.default_rng([rng, 5])
 
     def related(projection: InputProjection) -> _Related | None:
@@ -58,7 +58,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
     real = related(system.projection)
     if real is None:
         raise InputError(f"the input projections of {system.name} form a single module, so none can have its own input")
-    shuffled = [_shuffled(system.projection, random) for _ in range(n_networks)]
+    shuffled = [_shuffled(system.projection, random) for _ in range(n_shuffled)]
     beside = [each for each in map(related, shuffled) if each is not None]
     groups: dict[str, list[_Related]] = {"mouse, weights shuffled": beside}
     networks: list[RecurrentSystem] = []
@@ -73,20 +73,16 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
         panels = [_profile_panel("mouse", system.name, real)]
         if one is not None:
             panels.append(_profile_panel("network", "one trained network", one))
-        panels.append(_share_panel(system.name, real, groups))
+        panels.append(_strength_panel(system.name, real, groups))
     every = {system.name: [real], **groups}
     return Page(
         name="figS5",
         title="Modules and inputs of their own",
-        claim="modules and inputs stand in a unique relation: each module goes with an input of its own (of this figure we "
-        "know the subject, not the numbers).",
+        claim="modules and inputs stand in a unique relation: each module goes with an input of its own (we know the "
+        "figure's subject, not its numbers).",
         found=(
             _sentence(system.name, real),
-            "With each input's weights dealt anew to the areas, the share of modules with a strongest input of "
-            f"their own is {summary([each.share for each in beside])}: such a relation is what any modules of so "
-            "many inputs show, and by itself no sign of order."
-            if beside
-            else "With each input's weights dealt anew to the areas no projection had more than one module.",
+            _against_shuffled(system.projection.n_units, real, beside),
             *(
                 f"{name[0].upper()}{name[1:]} ({len(each)}): this share is {summary([one.share for one in each])}, "
                 f"with {summary([one.communities.n for one in each])} modules from {each[0].projection.n_inputs} "
@@ -163,6 +159,19 @@ def _sentence(name: str, related: _Related) -> str:
     )
 
 
+def _against_shuffled(n_units: int, real: _Related, shuffled: list[_Related]) -> str:
+    """What the same weights show once each input's are dealt anew to the units."""
+    if not shuffled:
+        return "With each input's weights dealt anew to the units, no projection had more than one module."
+    strength = np.array([one.found.strength for one in shuffled])
+    reached = int((strength >= real.found.strength).sum())
+    return (
+        f"That alone is no sign of order: with each input's weights dealt anew to the {n_units} units, the share of "
+        f"modules with a strongest input of their own is {summary([one.share for one in shuffled])}, and their mean "
+        f"preference {summary(strength)} sd ({reached} of {len(shuffled)} shuffled projections reach the real one)."
+    )
+
+
 def _rows(related: _Related) -> list[tuple[Any, ...]]:
     found = related.found
     return [
@@ -194,7 +203,7 @@ def _profile_panel(name: str, title: str, related: _Related) -> Panel:
     from fctoolbox.report.figures import new_figure
 
     profile, n_inputs = related.found.profile, related.projection.n_inputs
-    figure: Figure = new_figure(height=2.6, width=7.2 if n_inputs > 12 else 3.5)
+    figure: Figure = new_figure(height=2.6, width=10.5 if n_inputs > 12 else 3.5)
     axes = figure.add_subplot()
     limit = float(np.abs(profile).max()) or 1.0
     image = axes.imshow(profile, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
@@ -216,18 +225,24 @@ def _profile_panel(name: str, title: str, related: _Related) -> Panel:
     )
 
 
-def _share_panel(name: str, real: _Related, groups: dict[str, list[_Related]]) -> Panel:
+def _strength_panel(name: str, real: _Related, groups: dict[str, list[_Related]]) -> Panel:
     from fctoolbox.report.figures import module_colours, new_figure
 
     figure: Figure = new_figure(height=2.6)
     axes = figure.add_subplot()
     rows = {name: [real], **groups}
     for place, (each, colour) in enumerate(zip(rows.values(), module_colours(len(rows)), strict=True)):
-        shares = np.array([one.share for one in each])
-        aside = np.linspace(-0.2, 0.2, len(shares)) if len(shares) > 1 else np.zeros(1)
-        axes.plot(shares, place + aside, "o", color=colour, ms=3.5, alpha=0.7)
-        axes.plot([shares.mean()] * 2, [place - 0.3, place + 0.3], color="black", linewidth=1.2)
+        values = np.array([one.found.strength for one in each])
+        aside = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
+        axes.plot(values, place + aside, "o", color=colour, ms=3.5, alpha=0.7, mew=0)
+        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color="black", linewidth=1.2)
     axes.set_yticks(range(len(rows)), [each.replace(", ", ",\n") for each in rows])
     axes.invert_yaxis()
-    axes.set(xlabel="Share of modules with a strongest input of their own", xlim=(-0.05, 1.05))
-    return Panel("share", figure, "The share in each system (points), and the mean (lines).")
+    axes.set(xlabel="Mean preference (sd)", xlim=(0, None))
+    axes.set_title("An input of its own for each module")
+    return Panel(
+        "strength",
+        figure,
+        "Mean preference where each module is given an input and sign that no other has: each system (points), and "
+        "the mean (lines). Compare only systems with as many inputs.",
+    )
