@@ -158,6 +158,11 @@ _PATH = click.Path(path_type=Path)
     metavar="ANNOTATION",
     help="Ask as well whether similarity is concentrated within each network of this annotation (such as yeo7).",
 )
+@click.option(
+    "--function",
+    is_flag=True,
+    help="Ask as well what the modules carry: their activity beside the variables of the trials, and output lesions.",
+)
 @_analysis_options
 def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any) -> None:
     """Analyse one SOURCE, or your own matrices, and write a report."""
@@ -167,11 +172,14 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
     subjects, skip_failed = settings.pop("subjects"), settings.pop("skip_failed")
     if skip_failed and not subjects:
         raise InputError("--skip-failed belongs with --subjects")
-    systems = settings.pop("systems")
-    if subjects and (source is None or by_group or systems):
+    systems, function = settings.pop("systems"), settings.pop("function")
+    if subjects and (source is None or by_group or systems or function):
         raise InputError(
-            "--subjects belongs with a SOURCE, and does not go with --by-group, --systems or your own matrices"
+            "--subjects belongs with a SOURCE, and does not go with --by-group, --systems, --function or your own "
+            "matrices"
         )
+    if by_group and function:
+        raise InputError("--function belongs to a run without --by-group; ask for one of the two")
     alone = [name for name in _OF_GROUPS if name != "leave_out"] if systems else _OF_GROUPS
     if not by_group and (unused := _typed_in(alone)):
         systems_too = " or --systems" if unused == ["--leave-out"] else ""
@@ -241,11 +249,17 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
 
         check_networks(system, systems, of_groups["leave_out"])  # before the work, not after it
         asked += ["--systems", systems, *(word for name in of_groups["leave_out"] for word in ("--leave-out", name))]
+    if function:
+        from fctoolbox.function import check_variables
+
+        check_variables(system)  # before the work, not after it
+        asked += ["--function"]
     report = _analyse(system, workers, **settings)
     command = shlex.join([*asked, *_settings(settings, out)])
     page = report.save(out, command=command)
     _say([report], page)
     _save_systems(report, systems, of_groups["leave_out"], workers, settings, out, command)
+    _save_function(system if function else None, report, settings, out, command)
 
 
 _OF_GROUPS = ("highest", "leave_out", "n_bootstrap")
@@ -490,6 +504,23 @@ def _save_systems(
     page = found.save(out, command=command)
     click.echo(found.sentence())
     click.echo(f"Systems: {page}")
+
+
+def _save_function(
+    system: RecurrentSystem | None, report: "OriginReport", settings: Mapping[str, Any], out: Path, command: str
+) -> None:
+    from fctoolbox.report.function import remove_function
+
+    if system is None:
+        remove_function(out)  # of an earlier report in this folder
+        return
+    from fctoolbox.function import function_of
+
+    # The system as loaded: without its dropped units it would have lost its model.
+    found = function_of(system, report, n_nulls=settings["n_nulls"], rng=settings["rng"])
+    page = found.save(out, command=command)
+    click.echo(found.sentence())
+    click.echo(f"Function: {page}")
 
 
 def _compare_groups(

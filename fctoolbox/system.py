@@ -346,7 +346,12 @@ class Geometry:
 
 
 class Model(Protocol):
-    """Something that can be stepped and lesioned: what `RecurrentSystem.model` holds for trained networks."""
+    """Something that can be stepped and lesioned: what `RecurrentSystem.model` holds for trained networks.
+
+    A model may have more, which is looked up by name where it is used: ``output_weights`` (n_outputs, n_units) and
+    ``output_bias`` (n_outputs,) of a linear readout, ``readout(state)``, the outputs (n, n_outputs), and
+    ``input_drive(inputs)``, what inputs (n, n_inputs) deliver to the units (n, n_units) before recurrence.
+    """
 
     def step(self, state: Floats, inputs: Floats) -> Floats:
         """The next state (n, n_units) from a state (n, n_units) and inputs (n, n_inputs)."""
