@@ -1,9 +1,10 @@
 """Whole trials of a task, drawn so that the same seed always gives the same ones."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import gymnasium
@@ -12,15 +13,15 @@ import numpy as np
 from neurogym.core import TrialEnv
 from numpy.typing import NDArray
 
-from fctoolbox.errors import InputError, suggestion
-from fctoolbox_ctrnn.task import TASK_ID
+from fctoolbox.errors import InputError, check_whole, suggestion
+from fctoolbox_ctrnn.plans import ENDED as ENDED
+from fctoolbox_ctrnn.plans import Floats, Integers, rendered
+from fctoolbox_ctrnn.tasks import DESIGNS, design_of
+from fctoolbox_ctrnn.tasks.design import DECIDABLE, FIXATION, Design, Places
+from fctoolbox_ctrnn.timing import Duration, changed_timing, in_words
 
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.integer[Any]]
-
-# The target of time steps after a trial's end: trials of one batch may differ in length.
-ENDED = -1
-FIXATION = "fixation"
+# What neurogym calls the coherence in percent; and the answer, which we tell as the target.
+_COHERENCE, _ANSWER = "coh", "ground_truth"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Task:
         How many responses there are, fixation (0) included.
     timing : str
         Duration of each period, in words.
+    changed : tuple of (str, duration)
+        The periods that last otherwise than the task has it.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Task:
     columns: tuple[str, ...]
     n_actions: int
     timing: str
+    changed: tuple[tuple[str, Duration], ...] = ()
 
     @property
     def stimulus_columns(self) -> tuple[int, ...]:
@@ -64,11 +68,18 @@ class Trials:
         The right response at each time step, 0 to fixate; -1 after the trial's end.
     coherence : (n_trials,) array or None
         Percent; None in tasks that have none.
+    conditions : mapping of str to (n_trials,) array
+        What the experiment set for each trial, by the task's own names, and ``target``, the response wanted in
+        the end (0 to fixate). In our tasks also ``coherence``, ``rule``, places and whatever else was drawn.
+    periods : mapping of str to (n_trials, 2) integers
+        The first time step of each period and the one after its last; equal where a trial has no such period.
     """
 
     inputs: Floats
     targets: Integers
     coherence: Floats | None = None
+    conditions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    periods: Mapping[str, Integers] = field(default_factory=dict)
 
     @property
     def n_trials(self) -> int:
@@ -86,6 +97,8 @@ class Trials:
     @property
     def coherent(self) -> NDArray[np.bool_]:
         """(n_trials,) whether a trial's stimulus tells the answer: all but those of coherence 0."""
+        if DECIDABLE in self.conditions:
+            return np.asarray(self.conditions[DECIDABLE], dtype=bool)
         return np.ones(self.n_trials, dtype=bool) if self.coherence is None else self.coherence != 0
 
     def select(self, index: NDArray[Any]) -> "Trials":
@@ -94,6 +107,8 @@ class Trials:
             self.inputs[:, index],
             self.targets[:, index],
             None if self.coherence is None else self.coherence[index],
+            {name: values[index] for name, values in self.conditions.items()},
+            {name: steps[index] for name, steps in self.periods.items()},
         )
 
     def choices(self, outputs: Floats) -> Integers:
@@ -111,7 +126,13 @@ class Trials:
         return joined
 
 
-def read_task(name: str, dt: int) -> Task:
+def known_tasks() -> tuple[str, ...]:
+    """The ids of all tasks that come with this package (first) or with neurogym."""
+    native = [name for name, spec in gymnasium.envs.registry.items() if "neurogym." in str(spec.entry_point)]
+    return *DESIGNS, *sorted(native)
+
+
+def read_task(name: str, dt: int, *, timing: Mapping[str, Any] | None = None) -> Task:
     """What a neurogym task presents and asks for.
 
     Parameters
@@ -120,19 +141,31 @@ def read_task(name: str, dt: int) -> Task:
         neurogym's id, or ours.
     dt : int
         Duration of a time step in ms.
+    timing : mapping of str to duration, optional
+        Periods that shall last otherwise than the task has it: a number of ms, several numbers to choose from,
+        ``("uniform", (least, most))`` or ``("truncated_exponential", (mean, least, most))``.
 
     Raises
     ------
     InputError
-        If there is no such task, it cannot be learned by supervision, or its seed does not determine it.
+        If there is no such task, it cannot be learned by supervision, its seed does not determine it, or the
+        timing is not usable.
     """
-    environment = _environment(name, dt).unwrapped
+    check_whole("dt", dt, 1)
+    design = design_of(name, dt, timing)
+    if design is not None:
+        changed = changed_timing(name, design.changeable, timing or {})
+        columns = _columns(design.inputs, design.n_inputs)
+        return Task(name, dt, columns, design.n_responses, design.timing_in_words, tuple(changed.items()))
+    changed = _changes(name, dt, timing)
+    environment = _environment(name, dt, changed).unwrapped
     observed, actions = environment.observation_space, environment.action_space
     if not isinstance(observed, gymnasium.spaces.Box) or len(observed.shape) != 1:
         raise InputError(f"task '{name}' presents {observed}; a network needs one number per input and time step")
     if not isinstance(actions, gymnasium.spaces.Discrete):
         raise InputError(f"task '{name}' asks for {actions}; ctrnn learns tasks with a few distinct responses only")
-    task = Task(name, dt, _columns(observed), int(actions.n), _timing(environment.timing))
+    columns = _columns(getattr(observed, "name", None) or {}, observed.shape[0])
+    task = Task(name, dt, columns, int(actions.n), in_words(environment.timing), tuple(changed.items()))
     once, again = (draw_trials(task, 20, seed=(0,)) for _ in range(2))
     if not np.array_equal(once.inputs, again.inputs):
         raise InputError(
@@ -145,6 +178,8 @@ def read_task(name: str, dt: int) -> Task:
 def draw_trials(task: Task, n_trials: int, *, seed: Sequence[int]) -> Trials:
     """Whole trials; the same seed gives the same ones, whatever was drawn before.
 
+    Those of our tasks are drawn all at once, others one after the other.
+
     Parameters
     ----------
     task : Task
@@ -156,81 +191,119 @@ def draw_trials(task: Task, n_trials: int, *, seed: Sequence[int]) -> Trials:
     InputError
         If the task's trials have no ground truth, or are not finite.
     """
+    design = _design(task)
+    return _drawn_one_by_one(task, n_trials, seed) if design is None else _drawn_at_once(design, task, n_trials, seed)
+
+
+@cache
+def _design(task: Task) -> Design | None:
+    return design_of(task.name, task.dt, dict(task.changed))
+
+
+def _drawn_at_once(design: Design, task: Task, n_trials: int, seed: Sequence[int]) -> Trials:
+    rng = np.random.default_rng(seed)
+    plan = design.plan(design.draw(n_trials, rng), task.dt, rng)
+    inputs, targets = rendered(plan, rng)
+    return Trials(inputs, targets, plan.conditions.get("coherence"), plan.conditions, plan.steps)
+
+
+def _drawn_one_by_one(task: Task, n_trials: int, seed: Sequence[int]) -> Trials:
     # An environment of its own for each call: some tasks carry blocks or schedules from trial to trial.
-    environment = _environment(task.name, task.dt)
+    environment = _environment(task.name, task.dt, dict(task.changed))
     drawn = []
     with _neurogym_quiet():
         # neurogym's generators are numpy's RandomState, which takes 32 bits.
         environment.get_wrapper_attr("seed")(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         for _ in range(n_trials):
             drawn.append(_trial(environment, task))
-    n_times = max(len(targets) for _, targets, _ in drawn)
+    n_times = max(len(each.targets) for each in drawn)
     inputs = np.zeros((n_times, n_trials, len(task.columns)), dtype=np.float32)
     targets = np.full((n_times, n_trials), ENDED)
-    for k, (observations, responses, _) in enumerate(drawn):
-        inputs[: len(observations), k], targets[: len(responses), k] = observations, responses
+    for k, each in enumerate(drawn):
+        inputs[: len(each.inputs), k], targets[: len(each.targets), k] = each.inputs, each.targets
     if not np.isfinite(inputs).all():
         raise InputError(f"task '{task.name}' presents values that are not finite (NaN or infinity)")
     if targets.max() >= task.n_actions or targets.min() < ENDED:
         raise InputError(
             f"task '{task.name}' wants response {targets.max()}, but it offers only 0 … {task.n_actions - 1}"
         )
-    coherences = [coherence for _, _, coherence in drawn if coherence is not None]
-    return Trials(inputs, targets, np.array(coherences) if len(coherences) == n_trials else None)
+    conditions = _in_all([each.conditions for each in drawn])
+    conditions["target"] = np.array([each.targets[each.targets > 0][-1:].sum() for each in drawn])
+    periods = {name: steps for name, steps in _in_all([each.periods for each in drawn]).items() if steps.ndim == 2}
+    return Trials(inputs, targets, conditions.get("coherence"), conditions, periods)
 
 
-def _trial(environment: Any, task: Task) -> tuple[Floats, Integers, float | None]:
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    inputs: Floats
+    targets: Integers
+    conditions: dict[str, Any]
+    periods: dict[str, tuple[int, int]]
+
+
+def _trial(environment: Any, task: Task) -> _Trial:
     try:
-        trial = environment.get_wrapper_attr("new_trial")()
-        observations, targets = environment.unwrapped.ob, environment.unwrapped.gt
+        told = environment.get_wrapper_attr("new_trial")() or {}
+        now = environment.unwrapped
+        observations, targets = now.ob, now.gt
     except (AttributeError, NotImplementedError) as error:
         raise InputError(
             f"task '{task.name}' defines no observations and ground truth for a whole trial ({error}), so a "
             "network cannot be trained on it by supervision"
         ) from error
-    coherence = (trial or {}).get("coh")
-    return observations, targets, float(coherence) if isinstance(coherence, (int, float, np.number)) else None
+    # Arrays and objects are left out: what is told by one number or word can tell trials apart.
+    plain = {name: value for name, value in told.items() if isinstance(value, (str, int, float, np.generic))}
+    conditions = {name: value for name, value in plain.items() if name not in (_COHERENCE, _ANSWER)}
+    if isinstance(plain.get(_COHERENCE), (int, float, np.number)):
+        conditions["coherence"] = float(plain[_COHERENCE])
+    periods = {name: (first, now.end_ind[name]) for name, first in now.start_ind.items()}
+    return _Trial(observations, targets, conditions, periods)
 
 
-def _environment(name: str, dt: int) -> Any:
+def _in_all(each: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """What every trial tells: a task's trials need not all tell the same."""
+    names = [name for name in each[0] if all(name in other for other in each)]
+    return {name: np.array([other[name] for other in each]) for name in names}
+
+
+def _changes(name: str, dt: int, timing: Mapping[str, Any] | None) -> dict[str, Duration]:
+    if timing is None:
+        return {}
+    known = _environment(name, dt, {}).unwrapped.timing
+    changes = changed_timing(name, tuple(known), timing)
+    wanted = in_words({**known, **changes})
+    got = in_words(_environment(name, dt, changes).unwrapped.timing)
+    if got != wanted:
+        raise InputError(f"task '{name}' does not take this timing: it would have {got} instead of {wanted}")
+    return changes
+
+
+def _environment(name: str, dt: int, changed: Mapping[str, Duration]) -> Any:
+    options = {"timing": dict(changed)} if changed else {}
     with _neurogym_quiet():
         try:
-            environment = neurogym.make(name, dt=dt)
+            environment = neurogym.make(name, dt=dt, **options)
         except (gymnasium.error.Error, ImportError) as error:
-            tasks = _known_tasks()
+            tasks = known_tasks()
             raise InputError(
                 f"no task '{name}'.{suggestion(name, tasks)} There are: {', '.join(tasks)}; "
                 "and those that you register with neurogym (module:id has the module imported first)."
             ) from error
         except (TypeError, AttributeError) as error:
-            raise InputError(f"task '{name}' cannot be made with only a time step: {error}") from error
+            with_what = "a time step and timing" if options else "only a time step"
+            raise InputError(f"task '{name}' cannot be made with {with_what}: {error}") from error
     if not isinstance(environment.unwrapped, TrialEnv):
         raise InputError(f"task '{name}' is not made of trials (it is no neurogym.core.TrialEnv)")
     return environment
 
 
-def _known_tasks() -> list[str]:
-    native = [name for name, spec in gymnasium.envs.registry.items() if "neurogym." in str(spec.entry_point)]
-    return [TASK_ID, *sorted(native)]
-
-
-def _columns(observed: Any) -> tuple[str, ...]:
-    columns = [f"input-{j}" for j in range(observed.shape[0])]
-    for name, where in (getattr(observed, "name", None) or {}).items():
+def _columns(names: Places, n_inputs: int) -> tuple[str, ...]:
+    columns = [f"input-{j}" for j in range(n_inputs)]
+    for name, where in names.items():
         places = np.atleast_1d(where).tolist()
         for k, j in enumerate(places):
             columns[j] = name if len(places) == 1 else f"{name}-{k + 1}"
     return tuple(columns)
-
-
-def _timing(timing: dict[str, Any]) -> str:
-    def words(duration: Any) -> str:
-        if isinstance(duration, (int, float)):
-            return f"{duration:g} ms"
-        # A distribution's repr would hold a memory address, which differs from run to run.
-        return type(duration).__name__ if callable(duration) else str(duration)
-
-    return ", ".join(f"{period} {words(duration)}" for period, duration in timing.items())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import neurogym
 import numpy as np
 import pytest
-from fctoolbox_ctrnn.task import DESIGN, TASK_ID, Design, PerceptualDecisionMaking
+from fctoolbox_ctrnn.task import TASK_ID, Perceptual, PerceptualDecisionMaking
 
 
 def trials(n_trials, *, seed=0, **options):
@@ -17,6 +17,10 @@ def trials(n_trials, *, seed=0, **options):
         yield trial, task.ob, task.gt
 
 
+def delayed(delay, **options):
+    return Perceptual(timing={**Perceptual().timing, "delay": delay}, **options)
+
+
 @pytest.mark.parametrize("dt", [10, 20, 100])
 def test_a_trial_has_its_periods(dt):
     _, observations, targets = next(trials(1, dt=dt))
@@ -25,14 +29,14 @@ def test_a_trial_has_its_periods(dt):
 
 @pytest.mark.parametrize("delay", [0, 300])
 def test_the_cue_lasts_until_the_decision(delay):
-    for _, observations, _ in trials(20, dt=20, design=Design(delay=delay)):
+    for _, observations, _ in trials(20, dt=20, design=delayed(delay)):
         until = (100 + 2000 + delay) // 20
         assert (observations[:until, 0] == 1).all()
         assert (observations[until:, 0] == 0).all()
 
 
 def test_without_noise_the_stimuli_differ_by_the_coherence():
-    for trial, observations, _ in trials(40, dt=100, design=Design(noise=0, delay=200)):
+    for trial, observations, _ in trials(40, dt=100, design=delayed(200, noise=0)):
         stronger, weaker = 1 + trial["ground_truth"], 2 - trial["ground_truth"]
         during = observations[1:21]
         np.testing.assert_allclose(during[:, stronger], 0.5 + trial["coh"] / 200, rtol=1e-6)
@@ -41,7 +45,7 @@ def test_without_noise_the_stimuli_differ_by_the_coherence():
 
 
 def test_the_answer_is_the_stronger_stimulus_and_is_wanted_in_the_decision_only():
-    for trial, observations, targets in trials(40, dt=100, design=Design(coherences=(51.2,))):
+    for trial, observations, targets in trials(40, dt=100, design=Perceptual(coherences=(51.2,))):
         stronger = 1 + int(observations[:, 1:].sum(axis=0).argmax())
         assert not targets[:-1].any()
         assert targets[-1] == stronger == 1 + trial["ground_truth"]
@@ -52,14 +56,14 @@ def test_an_ideal_observer_is_as_good_at_any_time_step(dt):
     # The integral of the difference over 2 s is normal with mean 0.02 c and variance 2 · 2000 / 1000² s², c in percent.
     coherence, n_trials = 3.2, 2000
     expected = NormalDist().cdf(0.02 * coherence / np.sqrt(2 * 2000 / 1e6))
-    drawn = trials(n_trials, dt=dt, design=Design(coherences=(coherence,)))
+    drawn = trials(n_trials, dt=dt, design=Perceptual(coherences=(coherence,)))
     right = [np.diff(x[:, 1:].sum(axis=0))[0] * (2 * t["ground_truth"] - 1) > 0 for t, x, _ in drawn]
     assert np.mean(right) == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / n_trials))
 
 
 @pytest.mark.parametrize("dt", [20, 100])
 def test_noise_is_white_with_the_design_s_size(dt):
-    drawn = trials(100, dt=dt, design=Design(coherences=(0.0,), noise=0.7))
+    drawn = trials(100, dt=dt, design=Perceptual(coherences=(0.0,), noise=0.7))
     noise = np.array([x[100 // dt : 2100 // dt, 1:] - 0.5 for _, x, _ in drawn])
     assert noise.std() == pytest.approx(0.7 / np.sqrt(dt), rel=0.05)
     assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 4 / np.sqrt(noise.size)
@@ -69,7 +73,7 @@ def test_noise_is_white_with_the_design_s_size(dt):
 def test_choices_and_coherences_are_equally_frequent():
     n_trials = 3000
     drawn = [trial for trial, _, _ in trials(n_trials, dt=100)]
-    for key, levels in (("ground_truth", (0, 1)), ("coh", DESIGN.coherences)):
+    for key, levels in (("ground_truth", (0, 1)), ("coh", Perceptual().coherences)):
         counts = np.array([sum(trial[key] == level for trial in drawn) for level in levels])
         share = 1 / len(levels)
         assert counts.sum() == n_trials
