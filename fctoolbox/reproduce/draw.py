@@ -30,7 +30,12 @@ def p_in_words(p: float | None) -> str:
 
 
 def strips_figure(
-    groups: Mapping[str, ArrayLike], *, ylabel: str, title: str, paired: bool = False, width: float = WIDTH,
+    groups: Mapping[str, ArrayLike],
+    *,
+    ylabel: str,
+    title: str,
+    paired: bool = False,
+    width: float = WIDTH,
     colours: Sequence[str] | None = None,
 ) -> "Figure":
     """A column of points for each group of values; lines join the values of a network where they are paired."""
@@ -73,7 +78,7 @@ def matrix_figure(matrix: NDArray[np.floating[Any]], labels: NDArray[np.integer[
         figure = new_figure(height=3.1)
         axes = figure.add_subplot()
         image = axes.imshow(
-            np.ma.array(ordered, mask=diagonal), vmin=-1, vmax=1, interpolation="nearest",
+            np.where(diagonal, np.nan, ordered), vmin=-1, vmax=1, interpolation="nearest",
             cmap=mpl.colormaps["RdBu_r"].with_extremes(bad="#bbbbbb"),
         )  # fmt: skip
         mark_modules(axes, labels[order], dark=True)
@@ -86,7 +91,7 @@ def matrix_figure(matrix: NDArray[np.floating[Any]], labels: NDArray[np.integer[
 
 
 def relations_figure(kinds: Sequence["ModuleRelations"], *, level: float) -> "Figure":
-    """r of each module with each variable, side by side for each kind of modules; a star where p is small."""
+    """R of each module with each variable, side by side for each kind of modules; a star where p is small."""
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):

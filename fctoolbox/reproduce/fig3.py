@@ -79,7 +79,8 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
     settings: dict[str, Any] = {
         "n_nulls": sizes.n_nulls, "n_restarts": sizes.n_restarts, "rng": rng, "workers": workers,
     }  # fmt: skip
-    before, after = [], []
+    before: list[Origin] = []
+    after: list[Origin] = []
     first: OriginReport | None = None
     for kept, trained in ((after, True), (before, False)):
         for number, system in enumerate(Networks(DECISIONS, sizes.n_networks, trained)):
@@ -114,10 +115,10 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
             **{name: _in_json(report) for name, report in brains.items()},
         },
         notes=(
-            f"{sizes.n_networks} networks of task {DECISIONS}, each before and after training; {sizes.n_nulls:,} nulls "
-            f"of each kind, {sizes.n_restarts} restarts of the community detection.",
-            "Nulls of networks exchange units. Units of a brain lie somewhere, and neighbours share inputs and activity: "
-            "a second null keeps what depends on distance.",
+            f"{sizes.n_networks} networks of task {DECISIONS}, each before and after training; {sizes.n_nulls:,} "
+            f"nulls of each kind, {sizes.n_restarts} restarts of the community detection.",
+            "Nulls of networks exchange units. Units of a brain lie somewhere, and neighbours share inputs and "
+            "activity: a second null keeps what depends on distance.",
             "Constant units (silent throughout, as many rectified units are after training) have no correlation; they "
             "are left out and counted.",
             *((f"Made up by a program, and no finding: {', '.join(made_up)}.",) if made_up else ()),
@@ -161,7 +162,8 @@ def _change(what: str, measure: str, samples: SampleComparison) -> str:
     paired = samples.paired
     p = None if paired is None else paired.p_value
     if p is None or p > _LEVEL:
-        return f"{what} changes {measure} by {samples.difference:+.3f} on average, no more than chance ({p_in_words(p)})."
+        change = f"{samples.difference:+.3f} on average, no more than chance"
+        return f"{what} changes {measure} by {change} ({p_in_words(p)})."
     d = "" if paired is None or paired.cohens_d is None else f", d = {paired.cohens_d:.2f}"
     verb = "raises" if samples.difference > 0 else "lowers"
     return f"{what} {verb} {measure} by {abs(samples.difference):.3f} on average (paired {p_in_words(p)}{d})."
@@ -175,7 +177,7 @@ def _of_brain(name: str, report: OriginReport) -> str:
     beaten = [test.p_value <= _LEVEL for test in report.induced.nulls]
     verdict = (
         "Beyond both." if all(beaten) else "Beyond none." if not any(beaten)
-        else "Beyond units at random, but not beyond what distance alone gives." if beaten[0]
+        else "Beyond units at random, but not clearly beyond projections that keep distance." if beaten[0]
         else "Not beyond units at random."
     )  # fmt: skip
     return (
@@ -208,8 +210,8 @@ def _panels(reports: dict[str, OriginReport]) -> list[Panel]:
     panels = []
     for picture, caption in _PICTURES.items():
         for title, figures in drawn.items():
-            axes = figures[picture].axes[0]
-            axes.set_title(f"{title}\n{axes.get_title()}")
+            heading = figures[picture].axes[0].title
+            heading.set_text(f"{title}\n{heading.get_text()}")
             name = f"{title.split()[0]}-{picture}"
             panels.append(Panel(name, figures[picture], f"{title} ({reports[title].system.name}): {caption}."))
     return panels
@@ -232,7 +234,7 @@ def _systems_table(reports: dict[str, OriginReport]) -> Table:
 
 
 def _by_model(report: OriginReport, nulls: Sequence[Any]) -> list[float | None]:
-    """p of r for each null of the induced Q*; some nulls speak of modules alone."""
+    """P of r for each null of the induced Q*; some nulls speak of modules alone."""
     p = {test.model: test.p_value for test in nulls}
     return [p.get(test.model) for test in report.induced.nulls]
 

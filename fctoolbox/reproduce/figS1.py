@@ -8,8 +8,8 @@ from fctoolbox.reproduce.networks import GO_NOGO
 from fctoolbox.reproduce.page import Page
 
 CLAIM = (
-    "what holds of networks that decide between two stimuli holds of networks that must respond to one stimulus and hold "
-    "back at the other: modules carry quantities of the task, and their loss costs particular trials."
+    "what holds of networks that decide between two stimuli holds of networks that must respond to one stimulus and "
+    "hold back at the other: modules carry quantities of the task, and their loss costs particular trials."
 )
 
 

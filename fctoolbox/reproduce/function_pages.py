@@ -51,7 +51,7 @@ class Carried:
     ----------
     n_modules : int
     strongest : dict of str to float
-        For each variable, the largest \\|r\\| of a module with one of its columns.
+        For each variable, the largest absolute r of a module with one of its columns.
     p : dict of str to float
         For each variable, the smallest corrected p.
     """
@@ -158,13 +158,13 @@ def function_page(
             f"{sizes.n_nulls:,} exchanges of trials, and random sets of each kind; {sizes.n_restarts} restarts of the "
             "community detection.",
             "p of what a module carries comes from exchanging whole trials, corrected (Holm) over all modules and "
-            "columns of a network. The strongest of several |r| is large by that alone, which this p takes into account "
-            "and |r| does not.",
-            "A lesion sets the readout weights of a module's units to 0. Networks are the samples of all tests over the "
-            "ensemble: each gives one number, the mean over its modules, and is its own partner.",
+            "columns of a network. The strongest of several |r| is large by that alone, which this p takes into "
+            "account and |r| does not.",
+            "A lesion sets the readout weights of a module's units to 0. Networks are the samples of all tests over "
+            "the ensemble: each gives one number, the mean over its modules, and is its own partner.",
             "The worst of several modules is low by that alone: beside it stands the worst of as many random sets.",
-            "Which modules a network has, what random sets stand beside a lesion and how types of trials are told apart "
-            "are choices of fctoolbox; the paper's own code and numbers were not at hand.",
+            "Which modules a network has, what random sets stand beside a lesion and how types of trials are told "
+            "apart are choices of fctoolbox; the paper's own code and numbers were not at hand.",
         ),
         packages=first.system.provenance.packages,
         sources=(first.system.provenance.citation,),
@@ -186,8 +186,8 @@ def _selectivity_by_chance(report: LesionReport) -> float:
 def _of_lesions(lesions: EnsembleLesions) -> str:
     intact, module = (lesions.accuracy[name][:, 0] for name in ("intact", "mean module"))
     sentence = (
-        f"Over {lesions.n_networks} networks, accuracy is {spread(intact)}, and {spread(module)} without the output of a "
-        "module (mean over a network's modules)"
+        f"Over {lesions.n_networks} networks, accuracy is {spread(intact)}, and {spread(module)} without the output of "
+        "a module (mean over a network's modules)"
     )
     for control, words in _CONTROLS.items():
         if f"mean {control}" in lesions.accuracy:
@@ -227,7 +227,8 @@ def _of_modules(found: Sequence[OneNetwork]) -> str:
     return (
         f"Modules: {_range(each.activity.n_modules for each in found)} of the recurrent activity and "
         f"{_range(each.drive.n_modules for each in found)} of the input drive; they agree at an adjusted Rand index of "
-        f"{spread([each.adjusted_rand for each in found])}, beyond exchanged units in {agreeing} of {len(found)} networks."
+        f"{spread([each.adjusted_rand for each in found])}, beyond exchanged units in {agreeing} of "
+        f"{len(found)} networks."
     )
 
 
@@ -237,8 +238,8 @@ def _of_variables(found: Sequence[OneNetwork]) -> str:
         for name, recurrent, n_recurrent, drive, n_drive in _by_variable(found)
     ]
     return (
-        "What they carry, as the mean over networks of the strongest |r|, for modules of the recurrent activity and of the "
-        f"input drive (in brackets: networks where a module beats exchanged trials): {', '.join(parts)}."
+        "What they carry, as the mean over networks of the strongest |r|, for modules of the recurrent activity and of "
+        f"the input drive (in brackets: networks where a module beats exchanged trials): {', '.join(parts)}."
     )
 
 
@@ -328,7 +329,7 @@ def _lesion_panels(
     }  # fmt: skip
     kept = [kind for kind in short if kind in lesions.accuracy]
     figure = strips_figure(
-        {short[kind]: lesions.accuracy[kind][:, 0] for kind in kept}, ylabel="Accuracy", paired=True, width=7.2,
+        {short[kind]: lesions.accuracy[kind][:, 0] for kind in kept}, ylabel="Accuracy", paired=True, width=10.8,
         title=f"Accuracy without the output of …, {lesions.n_networks} networks",
     )  # fmt: skip
     paired = specialised.paired
@@ -343,8 +344,8 @@ def _lesion_panels(
               "over a network's modules), and random sets of as many units.", wide=True),
         Panel("selectivity", selectivity, "How unequally lesions harm the types of trials, mean over the modules of a "
               "network, beside random sets of as many units."),
-        Panel("network-lesions", _network_figure(lesions.reports[0]), "Network 0: accuracy without each module, by type "
-              "of trial; black lines: the whole network."),
+        Panel("network-lesions", _network_figure(lesions.reports[0]), "Network 0: accuracy without each module, by "
+              "type of trial; black lines: the whole network."),
     ]  # fmt: skip
 
 
@@ -355,7 +356,7 @@ def _types_figure(lesions: EnsembleLesions) -> "Figure":
 
     kinds = {"intact": "whole", "mean module": "module", "mean same size": "as many"}
     with mpl.rc_context(STYLE):
-        figure = new_figure(height=3.0, width=7.2)
+        figure = new_figure(height=3.0, width=10.8)
         places = figure.subplots(1, len(lesions.types), sharey=True, squeeze=False)[0]
         for k, (axes, name) in enumerate(zip(places, lesions.types, strict=True)):
             draw_strips(axes, {word: lesions.accuracy[kind][:, k] for kind, word in kinds.items()}, paired=True)
@@ -377,7 +378,8 @@ def _network_figure(report: LesionReport) -> "Figure":
             at = np.arange(len(report.types)) - 0.4 + width * (module + 0.5)
             axes.bar(at, report.accuracy[module], width=width * 0.9, color=colour,
                      label=f"{module} ({report.sizes[module]} units)")  # fmt: skip
-        axes.hlines(report.intact, np.arange(len(report.types)) - 0.42, np.arange(len(report.types)) + 0.42, "black", lw=1)
+        places = np.arange(len(report.types))
+        axes.hlines(report.intact, places - 0.42, places + 0.42, "black", lw=1)
         axes.set_xticks(range(len(report.types)), report.types)
         axes.set_ylabel("Accuracy")
         axes.set_ylim(0, 1.03)
@@ -395,13 +397,13 @@ def _lesion_table(lesions: EnsembleLesions) -> Table:
             None if paired is None else paired.cohens_d, s.t, s.p_value, s.cohens_d, s.cliffs_delta,
         ))  # fmt: skip
     columns = (
-        "accuracy", "trials", "mean", "beside", "difference", "paired t", "p", "d of pairs", "Welch t", "p", "Cohen's d",
-        "Cliff's δ",
+        "accuracy", "trials", "mean", "beside", "difference", "paired t", "p", "d of pairs", "Welch t", "p",
+        "Cohen's d", "Cliff's δ",
     )  # fmt: skip
     return Table(
         "Lesions over the ensemble", columns, tuple(rows),
-        "Networks are compared with themselves (paired). Welch's test of two samples stands beside it, because the paper "
-        "compares two samples. No correction over rows.",
+        "Networks are compared with themselves (paired). Welch's test of two samples stands beside it, because the "
+        "paper compares two samples. No correction over rows.",
     )  # fmt: skip
 
 
