@@ -121,6 +121,7 @@ def save_page(page: Page, folder: Path, *, command: str = "") -> Path:
         "title": page.title,
         "claim": page.claim,
         "found": list(page.found),
+        "panels": [{"name": panel.name, "caption": panel.caption} for panel in page.panels],
         "statistics": page.statistics,
         "tables": [{"title": each.title, "columns": each.columns, "rows": each.rows} for each in page.tables],
         "notes": list(page.notes),
