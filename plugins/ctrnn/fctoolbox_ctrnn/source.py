@@ -1,20 +1,28 @@
 """A network as a system: trained, then run on fresh trials."""
 
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fctoolbox import plugins
+from fctoolbox.data import sha256_of
 from fctoolbox.errors import InputError, check_whole
-from fctoolbox.system import InputProjection, Provenance, RecurrentActivity, RecurrentSystem
-from fctoolbox_ctrnn.network import CTRNN
+from fctoolbox.system import InputProjection, Provenance, RecurrentSystem
+from fctoolbox_ctrnn.choices import Options, check_options, read_timing
+from fctoolbox_ctrnn.from_weights import SPECIES, check_states
+from fctoolbox_ctrnn.network import CTRNN, PARAMETERS
+from fctoolbox_ctrnn.recording import accuracy_in_words, activity_in_trials, numbers_in_words
 
 if TYPE_CHECKING:  # these import neurogym and torch, which listing sources must not
-    from fctoolbox_ctrnn.trials import Task, Trials
+    from fctoolbox_ctrnn.export import StoredNetwork
+    from fctoolbox_ctrnn.training import Checkpoint
+    from fctoolbox_ctrnn.trials import Task
     from fctoolbox_ctrnn.weights import Recipe
 
-TAU = 100.0  # ms
-SPECIES = "none (artificial network)"
 PACKAGES = ("torch", "neurogym")
 LICENSE = "BSD-3-Clause"
 CITATION = (
@@ -22,6 +30,10 @@ CITATION = (
     "tasks: Molano-Mazón et al. 2022, NeuroGym, doi:10.31234/osf.io/aqc9n; "
     "analysis: Tanner et al. 2023, arXiv:2310.20601"
 )
+# Of one seed many numbers are drawn; these purposes stand beside those of a recipe.
+_MASK, _RECURRENT_NOISE = 100, 101
+# The options that mean something to a network that is taken as it is.
+_OF_RUNNING = ("seed", "network", "weights", "n_trials", "inputs")
 
 Floats = NDArray[np.floating[Any]]
 
@@ -29,33 +41,77 @@ Floats = NDArray[np.floating[Any]]
 def load(
     *,
     task: str = "fctoolbox/PerceptualDecisionMaking-v0",
+    timing: Mapping[str, Any] | str | None = None,
     n_units: int = 100,
     dt: int = 20,
+    tau: float = 100.0,
+    rule: str = "inside",
+    nonlinearity: str = "relu",
+    noise: float = 0.0,
+    dale: float | None = None,
+    sparsity: float = 0.0,
     seed: int = 0,
+    network: int = 0,
+    networks: int | None = None,
     steps: int = 2000,
+    accuracy: float = 0.97,
     trained: bool = True,
+    checkpoint: int | None = None,
+    initial: str = "",
+    weights: str = "",
+    device: str = "cpu",
     n_trials: int = 200,
     inputs: str = "stimulus",
 ) -> RecurrentSystem:
     """A continuous-time recurrent network, trained until it solves a task and then run on fresh trials.
 
-    Rectified units with a time constant of 100 ms and a linear readout (see `CTRNN`). The state starts at 0
+    By default rectified units with a time constant of 100 ms; a linear readout (see `CTRNN`). The state starts at 0
     in each trial, in training and afterwards. The same options give the same system.
 
     Parameters
     ----------
     task : str
-        A neurogym task with distinct responses and a ground truth. The default is perceptual decision-making
-        with a fixation cue that lasts until the decision.
+        A task with distinct responses and a ground truth: ours, or any of neurogym. The default is perceptual
+        decision-making with a fixation cue that lasts until the decision.
+    timing : mapping of str to duration, optional
+        Periods of the task that shall last otherwise: ms, several numbers of ms to choose from, ``("uniform", (least,
+        most))`` or ``("truncated_exponential", (mean, least, most))``; on the command line as JSON.
     n_units : int
     dt : int
-        Duration of a time step in ms, at most 100.
+        Duration of a time step in ms, at most tau.
+    tau : float
+        The units' time constant in ms.
+    rule : {"inside", "outside"}
+        Whether the leak is inside the nonlinearity; see `CTRNN`.
+    nonlinearity : {"relu", "tanh", "softplus"}
+    noise : float
+        Of each unit at each time step, in training and afterwards: a standard deviation, see `CTRNN`.
+    dale : float, optional
+        Dale's law: the share of units that excite all others; they come first, and the rest inhibit.
+    sparsity : float
+        The share of recurrent connections that do not exist, from 0 to below 1, drawn from the seed.
     seed : int
         Of the initial weights and of all trials.
+    network : int
+        Which network of an ensemble: network k is that of the seed ``seed + k``.
+    networks : int, optional
+        How many networks are trained together if this one is not in the cache. It changes no number: each network
+        depends on its own seed alone.
     steps : int
         How many training steps to try at most, counted in whole fifties; the default task takes 300 to 900.
+    accuracy : float
+        Share of validation trials to be answered rightly, twice in a row, for training to stop.
     trained : bool
         False gives the network before training.
+    checkpoint : int, optional
+        The network after so many steps of its training: 0, or a multiple of 50 before the end.
+    initial : str
+        An NPZ file of weights to start training from, any of ``w_in``, ``b_in``, ``w_rec``, ``b_rec``, ``w_out``,
+        ``b_out``.
+    weights : str
+        An NPZ file with a network that is taken as it is, see `export_weights`; nothing is trained.
+    device : str
+        Where torch trains: ``cpu``, or a graphics card, such as ``cuda``.
     n_trials : int
         Fresh trials to run it on.
     inputs : {"stimulus", "all"}
@@ -66,10 +122,11 @@ def load(
     -------
     RecurrentSystem
         With `model`, a `CTRNN`, and the variables, over all time steps of all trials (n_times, k):
-        ``stimulus``; ``cumulative_evidence``, the integral over the trial so far of each stimulus, or of
-        stimulus 1 minus stimulus 2 where there are exactly two (stimulus × s); ``output``, the softmax of the
-        readout; ``target``, one-hot, the right response at each time step; ``choice``, one-hot, the response
-        given when one was asked for, throughout the trial; ``coherence`` (percent) in tasks that have it.
+        ``inputs``, all of them; ``stimulus``; ``cumulative_evidence``, the integral over the trial so far of each
+        stimulus, or of stimulus 1 minus stimulus 2 where there are exactly two (stimulus × s); ``output``, the softmax
+        of the readout; ``target``, one-hot, the right response at each time step; ``choice``, one-hot, the response
+        given when one was asked for, throughout the trial; ``coherence`` (percent) in tasks that have it;
+        ``period``, the number of the period; and the task's other conditions.
 
     Raises
     ------
@@ -77,106 +134,235 @@ def load(
         If an option is not usable, or the network does not solve the task within `steps`: 0.97 of some
         validation trials with coherence, twice in a row, so that fresh ones reach 0.95.
     """
-    for name, value, least in (
-        ("n_units", n_units, 3),
-        ("dt", dt, 1),
-        ("seed", seed, 0),
-        ("steps", steps, 1),
-        ("n_trials", n_trials, 2),
-    ):
-        check_whole(name, value, least)
-    if dt > TAU:
-        raise InputError(f"dt is {dt} ms; it must not exceed the units' time constant of {TAU:g} ms")
-    if inputs not in ("stimulus", "all"):
-        raise InputError(f"inputs is {inputs!r}; it must be 'stimulus' or 'all'")
+    given: Options = dict(locals())
+    stored = _stored(given)
+    used = given if stored is None else given | _of_file(stored, given)
+    check_options(used)
 
     from fctoolbox_ctrnn.trials import read_task
-    from fctoolbox_ctrnn.weights import Recipe, trained_network
+    from fctoolbox_ctrnn.weights import Recipe
 
-    recipe = Recipe(read_task(task, dt), n_units, TAU, seed)
-    columns = recipe.task.stimulus_columns if inputs == "stimulus" else tuple(range(len(recipe.task.columns)))
+    used["timing"], changes = read_timing(used["timing"])
+    the_task = read_task(used["task"], used["dt"], **({} if changes is None else {"timing": changes}))
+    columns = the_task.stimulus_columns if inputs == "stimulus" else tuple(range(len(the_task.columns)))
     if not columns:
-        raise InputError(f"task '{task}' has no input but the fixation cue; use inputs='all'")
-    if not trained:
-        return _system(recipe, recipe.start(), columns, n_trials, training="none: initial weights")
-    checkpoint = trained_network(recipe, steps=steps)
-    settings, last = recipe.training, checkpoint.curve[-1]
-    training = (
-        f"{last.step} steps of {settings.n_trials} trials (Adam, learning rate {settings.learning_rate:g}), "
-        f"until {settings.accuracy:g} or more of the validation trials were right at "
+        raise InputError(f"task '{the_task.name}' has no input but the fixation cue; use inputs='all'")
+    if stored is not None:
+        found = stored.network
+        _check_fit(found, the_task, used)
+        digest = sha256_of(Path(weights).expanduser())
+        training = f"none here: the weights are those of {weights} (SHA-256 {digest[:12]}…)"
+        recipe = Recipe(the_task, used["n_units"], used["tau"], seed + network)
+    else:
+        recipe = _recipe(the_task, used, network)
+        found, training = _network(recipe, the_task, used)
+    options = {name: used[name] for name in ("task", "timing", "dt", "tau", "n_units", "rule", "nonlinearity", "noise")}
+    # How many are trained together is no property of the network.
+    return _system(recipe, found, columns, n_trials, training=training, options={**options, "networks": None})
+
+
+def load_ensemble(n: int, *, n_jobs: int = 2, **options: Any) -> tuple[RecurrentSystem, ...]:
+    """Networks that differ in their seeds only, trained together.
+
+    Parameters
+    ----------
+    n : int
+        How many: those of the seeds ``seed`` to ``seed + n - 1``.
+    n_jobs : int
+        Threads to train in; -1 for all processors. It changes no number.
+    **options
+        Of ``fctoolbox.load("ctrnn")``; see `load`.
+
+    Returns
+    -------
+    tuple of RecurrentSystem
+        The same systems as ``fctoolbox.load("ctrnn", network=k, **options)`` for k = 0 … n - 1.
+
+    Raises
+    ------
+    InputError
+        As `load`. Networks that were trained before one failed are kept.
+    """
+    check_whole("n", n, 1)
+    for name in ("network", "networks", "weights"):
+        if options.pop(name, None):
+            raise InputError(f"load_ensemble(n) takes no {name}: it loads networks 0 … n - 1 of one recipe")
+    source = plugins.find_source("ctrnn")
+    unknown = [name for name in options if name not in source.options]
+    if not unknown and options.get("trained", True):
+        _train_together(n, {**source.options, **options}, n_jobs)
+    return tuple(plugins.load_source(source, network=k, **options) for k in range(n))
+
+
+def _stored(options: Options) -> "StoredNetwork | None":
+    if not options["weights"]:
+        return None
+    from fctoolbox_ctrnn.export import read_weights
+
+    return read_weights(Path(options["weights"]).expanduser())
+
+
+def _of_file(stored: "StoredNetwork", options: Options) -> Options:
+    """What the file of a network says in place of options; one that says otherwise was asked for in vain."""
+    network, told = stored.network, stored.trained_on
+    of_file: Options = {
+        **told,
+        "n_units": network.n_units,
+        "rule": network.rule,
+        "nonlinearity": network.nonlinearity,
+        "noise": network.noise,
+    }
+    of_file["tau"] = told.get("dt", options["dt"]) / network.alpha
+    for name, parameter in inspect.signature(load).parameters.items():
+        value = read_timing(options[name])[0] if name == "timing" else options[name]
+        free = name in _OF_RUNNING or (name in ("task", "dt", "timing") and "task" not in told)
+        if not free and value not in (parameter.default, of_file.get(name, parameter.default)):
+            has = f", which has {name}={of_file[name]}" if name in of_file else ""
+            raise InputError(
+                f"{name} is {value!r}, but weights={options['weights']} brings a network that is taken as it is{has}; "
+                f"leave {name} out"
+            )
+    return of_file
+
+
+def _check_fit(network: CTRNN, task: "Task", options: Options) -> None:
+    for what, has, wants in (
+        ("inputs", network.w_in.shape[1], len(task.columns)),
+        ("outputs", len(network.w_out), task.n_actions),
+    ):
+        if has != wants:
+            raise InputError(
+                f"the network of {options['weights']} has {has} {what}, but task '{task.name}' wants {wants}; name "
+                "its own task, or run it on trials of your own with from_weights"
+            )
+
+
+def _recipe(task: "Task", options: Options, network: int) -> "Recipe":
+    from fctoolbox_ctrnn.training import Training
+    from fctoolbox_ctrnn.weights import Recipe
+
+    n_units, seed, given = options["n_units"], options["seed"] + network, {}
+    sign = mask = None
+    if options["dale"] is not None:
+        sign = np.where(np.arange(n_units) < round(options["dale"] * n_units), 1, -1)
+    if options["sparsity"]:
+        mask = np.random.default_rng([seed, _MASK]).random((n_units, n_units)) >= options["sparsity"]
+    if options["initial"]:
+        given = _initial(options["initial"])
+    return Recipe(
+        task,
+        n_units,
+        options["tau"],
+        seed,
+        Training(accuracy=options["accuracy"]),
+        rule=options["rule"],
+        nonlinearity=options["nonlinearity"],
+        noise=options["noise"],
+        sign=sign,
+        mask=mask,
+        given=given,
+    )
+
+
+def _initial(path: str) -> dict[str, Any]:
+    from fctoolbox_ctrnn.export import read_arrays
+
+    arrays = {name: array for name, array in read_arrays(Path(path).expanduser()).items() if name in PARAMETERS}
+    if not arrays:
+        raise InputError(f"initial: {path} holds none of {', '.join(PARAMETERS)}")
+    return arrays
+
+
+def _network(recipe: "Recipe", task: "Task", options: Options) -> tuple[CTRNN, str]:
+    if not options["trained"] or options["checkpoint"] == 0:
+        return recipe.start(), "none: initial weights"
+    reached = _trained(recipe, task, options)
+    last, settings = reached.curve[-1], recipe.training
+    words = f"{last.step} steps of {settings.n_trials} trials (Adam, learning rate {settings.learning_rate:g})"
+    if options["checkpoint"] is not None:
+        return reached.network, f"{words}, a checkpoint on the way: {last.accuracy:.3f} of the validation trials right"
+    return reached.network, (
+        f"{words}, until {settings.accuracy:g} or more of the validation trials were right at "
         f"{settings.in_a_row} looks in a row"
     )
-    return _system(recipe, checkpoint.network, columns, n_trials, training=training)
+
+
+def _trained(recipe: "Recipe", task: "Task", options: Options) -> "Checkpoint":
+    from fctoolbox_ctrnn.ensemble import checkpoints, train_ensemble
+    from fctoolbox_ctrnn.weights import cached_path, read_checkpoint
+
+    steps, device, wanted = options["steps"], options["device"], options["checkpoint"]
+    every = recipe.training.evaluate_every
+    if wanted is not None and wanted % every:
+        raise InputError(f"checkpoint is {wanted}; there is one every {every} steps: it must be a multiple of that")
+    if options["networks"] is not None:
+        known = read_checkpoint(cached_path(recipe, device), recipe)
+        if known is None or not known.solves(recipe.training):
+            together = [_recipe(task, options, k) for k in range(options["networks"])]
+            train_ensemble(together, steps=steps, device=device, keep_every=None if wanted is None else every)
+    if wanted is None:
+        (reached,) = train_ensemble([recipe], steps=steps, n_jobs=1, device=device)
+        return reached
+    along = {each.step: each for each in checkpoints(recipe, steps=steps, every=every, device=device)}
+    if wanted not in along:
+        raise InputError(
+            f"checkpoint is {wanted}, but this network had solved its task after {max(along)} steps; it must be at "
+            "most that"
+        )
+    return along[wanted]
+
+
+def _train_together(n: int, options: Options, n_jobs: int) -> None:
+    """Train the networks of an ensemble that are not in the cache."""
+    check_options(options)
+    from fctoolbox_ctrnn.ensemble import train_ensemble
+    from fctoolbox_ctrnn.trials import read_task
+
+    _, changes = read_timing(options["timing"])
+    task = read_task(options["task"], options["dt"], **({} if changes is None else {"timing": changes}))
+    recipes = [_recipe(task, options, k) for k in range(n)]
+    every = None if options["checkpoint"] is None else recipes[0].training.evaluate_every
+    if options["checkpoint"] != 0:
+        train_ensemble(recipes, steps=options["steps"], n_jobs=n_jobs, device=options["device"], keep_every=every)
 
 
 def _system(
-    recipe: "Recipe", network: CTRNN, columns: tuple[int, ...], n_trials: int, *, training: str
+    recipe: "Recipe",
+    network: CTRNN,
+    columns: tuple[int, ...],
+    n_trials: int,
+    *,
+    training: str,
+    options: Options,
 ) -> RecurrentSystem:
     task, trials = recipe.task, recipe.fresh(n_trials)
-    states = network.run(trials.inputs)
+    states = network.run(trials.inputs, rng=np.random.default_rng([recipe.seed, _RECURRENT_NOISE]))
+    check_states(states)
     outputs = network.readout(states)
-    known = variables(task, trials, outputs)
-    numbers = np.broadcast_to(np.arange(n_trials), trials.targets.shape)
     inputs = tuple(task.columns[j] for j in columns)
+    signs = {} if network.sign is None else {"sends": tuple(np.where(network.sign > 0, "excitation", "inhibition"))}
     return RecurrentSystem(
         name="ctrnn",
         units=tuple(f"unit-{i}" for i in range(network.n_units)),
         projection=InputProjection(network.w_in[:, columns], inputs),
-        activity=RecurrentActivity(
-            timeseries=trials.end_to_end(states),
-            sampling_interval=task.dt / 1000,
-            trials=trials.end_to_end(numbers),
-            variables={name: trials.end_to_end(values) for name, values in known.items()},
-        ),
+        activity=activity_in_trials(trials, states, outputs, columns=task.columns, dt=task.dt),
+        annotations=signs,
         model=network,
         provenance=Provenance(
             citation=CITATION,
             license=LICENSE,
             species=SPECIES,
             packages=PACKAGES,
+            options=options,
             notes={
                 "Task": f"{task.name}: {task.timing}; time steps of {task.dt} ms",
                 "Training": training,
                 "Accuracy on fresh trials": accuracy_in_words(trials, outputs),
                 "Inputs in the projection": ", ".join(inputs),
                 "Inputs of the network": ", ".join(task.columns),
+                **numbers_in_words(trials),
                 "Mind": "one network is one draw: compare seeds, and networks before training (trained=false), before "
                 "anything is said about what training does",
             },
         ),
     )
-
-
-def variables(task: "Task", trials: "Trials", outputs: Floats) -> dict[str, Floats]:
-    """What the experiment set and the network answered, each (n_times, n_trials, k); see `load`."""
-    stimulus = trials.inputs[..., task.stimulus_columns].astype(np.float64)
-    evidence = stimulus[..., :1] - stimulus[..., 1:] if stimulus.shape[-1] == 2 else stimulus
-    one_hot = np.eye(task.n_actions)
-    constant: dict[str, Floats] = {"choice": one_hot[trials.choices(outputs)]}
-    if trials.coherence is not None:
-        constant["coherence"] = trials.coherence[:, None]
-    throughout = {name: np.broadcast_to(values, (len(outputs), *values.shape)) for name, values in constant.items()}
-    return {
-        "stimulus": stimulus,
-        "cumulative_evidence": evidence.cumsum(axis=0) * task.dt / 1000,
-        "output": _softmax(outputs),
-        # Time steps after a trial's end have target -1; they are cut off when trials are joined.
-        "target": one_hot[trials.targets],
-        **throughout,
-    }
-
-
-def accuracy_in_words(trials: "Trials", outputs: Floats) -> str:
-    """The share of right choices, by coherence where there is one."""
-    correct, coherence = trials.correct(outputs), trials.coherence
-    if coherence is None:
-        return f"{correct.mean():.3f}"
-    shares = ", ".join(f"{c:g} %: {correct[coherence == c].mean():.3f}" for c in np.unique(coherence))
-    coherent = correct[trials.coherent]
-    return f"{f'{coherent.mean():.3f}' if coherent.size else 'none'} of coherent trials ({shares})"
-
-
-def _softmax(outputs: Floats) -> Floats:
-    shares = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
-    softmax: Floats = shares / shares.sum(axis=-1, keepdims=True)
-    return softmax

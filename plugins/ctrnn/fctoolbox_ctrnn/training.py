@@ -1,10 +1,11 @@
-"""One stretch of training: from one checkpoint to the next, the same whenever and wherever it is resumed.
+"""One stretch of training of a stack of networks: from one checkpoint of each to its next.
 
-Nothing here keeps state: the next checkpoint is a function of the last one and of the trials of each step, so
-an interrupted training continues to bit-identical weights. Torch's random numbers are not used at all.
+Nothing here keeps state: a network's next checkpoint is a function of its last one and of its trials, whatever
+networks are trained beside it, so an interrupted training continues as if nothing had happened. Torch's random numbers
+are not used at all.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +16,13 @@ from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError
 from fctoolbox_ctrnn.network import CTRNN, PARAMETERS
+from fctoolbox_ctrnn.scan import Dynamics, Tensors, Workspace, loss_and_gradients, run_stack
 from fctoolbox_ctrnn.trials import ENDED, Trials
 
-Parameters = dict[str, torch.Tensor]
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+# Validation trials that go through the networks together: all of them would need some hundred MB of buffers.
+_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Training:
         the luck in finding a good moment, by which networks that stopped at 0.95 fell short of it.
     in_a_row : int
         How many successive looks must find that accuracy; the learning curve is jagged.
+    largest_loss : float
+        A loss beyond it has exploded; that of guessing is the logarithm of the number of responses, some 1 to 3.
     """
 
     learning_rate: float = 0.01
@@ -53,6 +60,7 @@ class Training:
     n_validation: int = 1250
     accuracy: float = 0.97
     in_a_row: int = 2
+    largest_loss: float = 1000.0
 
 
 @dataclass(frozen=True)
@@ -91,13 +99,9 @@ class Checkpoint:
         return len(last) == training.in_a_row and all(look.accuracy >= training.accuracy for look in last)
 
 
-def advance(
-    checkpoint: Checkpoint, trials_of_step: Callable[[int], Trials], validation: Trials, training: Training
-) -> Checkpoint:
-    """Train for ``training.evaluate_every`` steps, then look at the validation trials.
-
-    The loss is the cross-entropy of every time step of every trial with the target; the state starts at 0 in
-    each trial.
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """A network in training, and all that it will see.
 
     Parameters
     ----------
@@ -105,6 +109,41 @@ def advance(
     trials_of_step : callable
         The batch of a step, which is counted from 0 over all of the training.
     validation : Trials
+    noise_of_step : callable, optional
+        The generator of the noise in the drive at a step, for networks with noise.
+    """
+
+    checkpoint: Checkpoint
+    trials_of_step: Callable[[int], Trials]
+    validation: Trials
+    noise_of_step: Callable[[int], np.random.Generator] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Where a stretch of training led.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The last one to go on from: that before the stretch, where there is a problem.
+    problem : str
+        Why it is of no use to go on; empty when all is well.
+    """
+
+    checkpoint: Checkpoint
+    problem: str = ""
+
+
+def advance(learner: Learner, training: Training) -> Checkpoint:
+    """Train one network for ``training.evaluate_every`` steps, then look at the validation trials.
+
+    The loss is the cross-entropy of every time step of every trial with the target; the state starts at 0 in
+    each trial.
+
+    Parameters
+    ----------
+    learner : Learner
     training : Training
 
     Returns
@@ -114,89 +153,247 @@ def advance(
     Raises
     ------
     InputError
-        If the loss is no longer finite.
+        If the loss explodes or the network dies.
     """
-    with _one_thread(), torch.enable_grad():
-        parameters = _tensors(checkpoint.network)
-        optimizer = _adam(parameters, checkpoint, training)
+    with one_thread():
+        (outcome,) = advance_together([learner], training, Workspace())
+    if outcome.problem:
+        raise InputError(outcome.problem)
+    return outcome.checkpoint
+
+
+def advance_together(
+    learners: Sequence[Learner],
+    training: Training,
+    workspace: Workspace,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[Outcome]:
+    """As `advance`, for networks of one size and one kind of dynamics as one batched program.
+
+    Parameters
+    ----------
+    learners : sequence of Learner
+        At any steps of their trainings.
+    training : Training
+    workspace : Workspace
+    stopped : callable
+        Asked before each step; if true, nothing is returned for any network.
+
+    Returns
+    -------
+    list of Outcome
+        One per network; an exploded or dead network does not touch the others.
+    """
+    first = learners[0].checkpoint.network
+    dynamics = Dynamics(first.alpha, first.rule, first.nonlinearity)
+    with torch.no_grad():
+        stack = _Stack([learner.checkpoint for learner in learners], workspace.device)
         losses = []
-        for step in range(checkpoint.step, checkpoint.step + training.evaluate_every):
-            loss = _loss(parameters, trials_of_step(step), checkpoint.network.alpha)
-            if not torch.isfinite(loss):
-                raise InputError(f"training diverged at step {step}: the loss is {loss.item()}; try another seed")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(list(parameters.values()), training.largest_gradient)
-            optimizer.step()
-            losses.append(loss.item())
-        with torch.no_grad():
-            outputs = _outputs(parameters, torch.from_numpy(validation.inputs), checkpoint.network.alpha).numpy()
-    look = Evaluation(step + 1, float(np.mean(losses)), float(validation.correct(outputs).mean()))
-    trained: dict[str, Any] = {name: tensor.detach().numpy() for name, tensor in parameters.items()}
-    return Checkpoint(
-        replace(checkpoint.network, **trained), _moments(parameters, optimizer), (*checkpoint.curve, look)
-    )
+        for k in range(training.evaluate_every):
+            if stopped():
+                return []
+            losses.append(_take_step(stack, learners, k, dynamics, training, workspace))
+        curves = torch.stack(losses).cpu().numpy().astype(np.float64)
+        shares, alive = _look(stack, learners, dynamics, training, workspace)
+        return [
+            _outcome(stack, e, learner, curves[:, e], shares[e], alive[e], training)
+            for e, learner in enumerate(learners)
+        ]
 
 
-def activity(parameters: Parameters, inputs: torch.Tensor, alpha: float) -> torch.Tensor:
-    """The states (n_times, n_trials, n_units) to which inputs (n_times, n_trials, n_inputs) lead from 0."""
-    n_units = len(parameters["w_rec"])
-    # Leak and recurrence act on the same state, so they are one matrix: half the operations of a time step.
-    onto_itself = ((1 - alpha) * torch.eye(n_units, dtype=torch.float32) + alpha * parameters["w_rec"]).T
-    drive = alpha * (inputs @ parameters["w_in"].T + parameters["b_in"] + parameters["b_rec"])
-    state = torch.zeros(inputs.shape[1], n_units, dtype=torch.float32)
-    states = []
-    for now in drive:
-        state = torch.relu(torch.addmm(now, state, onto_itself))
-        states.append(state)
-    return torch.stack(states)
+class _Stack:
+    """The tensors of several networks side by side, which training overwrites."""
 
+    def __init__(self, checkpoints: Sequence[Checkpoint], device: str) -> None:
+        def stacked(arrays: list[NDArray[Any]]) -> torch.Tensor:
+            # Transposed, vectors with a first axis of 1: see scan.py.
+            whole = np.stack([array.T if array.ndim == 2 else array[None] for array in arrays])
+            return torch.from_numpy(whole.astype(np.float32, order="C")).to(device)
 
-def _outputs(parameters: Parameters, inputs: torch.Tensor, alpha: float) -> torch.Tensor:
-    return activity(parameters, inputs, alpha) @ parameters["w_out"].T + parameters["b_out"]
+        def moment(which: str, name: str) -> torch.Tensor:
+            return stacked(
+                [c.moments.get(f"{which}_{name}", np.zeros_like(getattr(c.network, name))) for c in checkpoints]
+            )
 
+        networks = [checkpoint.network for checkpoint in checkpoints]
+        self.parameters: Tensors = {name: stacked([getattr(n, name) for n in networks]) for name in PARAMETERS}
+        self.means: Tensors = {name: moment("exp_avg", name) for name in PARAMETERS}
+        self.squares: Tensors = {name: moment("exp_avg_sq", name) for name in PARAMETERS}
+        self.steps = np.array([checkpoint.step for checkpoint in checkpoints])
+        self.mask = self.sign = None
+        if any(n.mask is not None for n in networks):
+            self.mask = stacked([np.ones(n.w_rec.shape) if n.mask is None else n.mask for n in networks])
+        if any(n.sign is not None for n in networks):
+            # 0 where a network's senders are free.
+            self.sign = stacked([np.zeros(n.n_units) if n.sign is None else n.sign for n in networks]).mT
 
-def _loss(parameters: Parameters, trials: Trials, alpha: float) -> torch.Tensor:
-    outputs = _outputs(parameters, torch.from_numpy(trials.inputs), alpha)
-    return torch.nn.functional.cross_entropy(
-        outputs.flatten(0, 1), torch.from_numpy(trials.targets).flatten(), ignore_index=ENDED
-    )
-
-
-def _tensors(network: CTRNN) -> Parameters:
-    return {
-        name: torch.tensor(array, dtype=torch.float32, requires_grad=True) for name, array in network.parameters.items()
-    }
-
-
-def _adam(parameters: Parameters, checkpoint: Checkpoint, training: Training) -> torch.optim.Adam:
-    optimizer = torch.optim.Adam(list(parameters.values()), lr=training.learning_rate)
-    if checkpoint.step:
-        state = {
-            k: {
-                "step": torch.tensor(float(checkpoint.step), dtype=torch.float32),
-                **{
-                    moment: torch.tensor(checkpoint.moments[f"{moment}_{name}"]) for moment in ("exp_avg", "exp_avg_sq")
-                },
-            }
-            for k, name in enumerate(PARAMETERS)
+    def arrays(self, tensors: Tensors, e: int) -> dict[str, NDArray[np.float32]]:
+        """Those of one network, as the network has them."""
+        return {
+            name: np.ascontiguousarray(t[e, 0].cpu() if name.startswith("b_") else t[e].T.cpu()).copy()
+            for name, t in tensors.items()
         }
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return optimizer
 
 
-def _moments(parameters: Parameters, optimizer: torch.optim.Adam) -> dict[str, NDArray[np.float32]]:
-    state: dict[torch.Tensor, dict[str, Any]] = optimizer.state
-    return {
-        f"{moment}_{name}": state[tensor][moment].numpy()
-        for moment in ("exp_avg", "exp_avg_sq")
-        for name, tensor in parameters.items()
+def _take_step(
+    stack: _Stack, learners: Sequence[Learner], k: int, dynamics: Dynamics, training: Training, workspace: Workspace
+) -> torch.Tensor:
+    steps = [learner.checkpoint.step + k for learner in learners]
+    batches = [learner.trials_of_step(step) for learner, step in zip(learners, steps, strict=True)]
+    inputs, targets = _side_by_side(batches, workspace)
+    noise = _noise(learners, [_generator(*each) for each in zip(learners, steps, strict=True)], batches, workspace)
+    losses, gradients = loss_and_gradients(stack.parameters, inputs, targets, dynamics, workspace, noise=noise)
+    if stack.mask is not None:
+        gradients["w_rec"].mul_(stack.mask)
+    _cut_(gradients, training.largest_gradient)
+    _adam_(stack, gradients, stack.steps + k + 1, training.learning_rate, workspace)
+    if stack.sign is not None:
+        _reflect_(stack, stack.sign)
+    return losses
+
+
+def _side_by_side(batches: Sequence[Trials], workspace: Workspace) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets (n_networks, n_times, n_trials, …); the shorter and the fewer are followed by zeros and -1."""
+    shape = (len(batches), *(max(batch.targets.shape[axis] for batch in batches) for axis in (0, 1)))
+    inputs = workspace.buffer("inputs", *shape, batches[0].inputs.shape[-1])
+    targets = workspace.buffer("targets", *shape, dtype=torch.long)
+    if any(batch.targets.shape != shape[1:] for batch in batches):
+        inputs.zero_()
+        targets.fill_(ENDED)
+    for e, batch in enumerate(batches):
+        n_times, n_trials = batch.targets.shape
+        inputs[e, :n_times, :n_trials] = torch.from_numpy(np.ascontiguousarray(batch.inputs, dtype=np.float32))
+        targets[e, :n_times, :n_trials] = torch.from_numpy(np.ascontiguousarray(batch.targets))
+    return inputs, targets
+
+
+def _generator(learner: Learner, step: int) -> np.random.Generator | None:
+    if not learner.checkpoint.network.noise or learner.noise_of_step is None:
+        return None
+    return learner.noise_of_step(step)
+
+
+def _noise(
+    learners: Sequence[Learner],
+    generators: Sequence[np.random.Generator | None],
+    batches: Sequence[Trials],
+    workspace: Workspace,
+) -> torch.Tensor | None:
+    if not any(generators):
+        return None
+    n_times, n_trials = (max(batch.targets.shape[axis] for batch in batches) for axis in (0, 1))
+    n_units = learners[0].checkpoint.network.n_units
+    noise = workspace.buffer("noise", len(batches), n_times, n_trials, n_units).zero_()
+    for e, (learner, rng, batch) in enumerate(zip(learners, generators, batches, strict=True)):
+        if rng is not None:
+            # As many as the network's own trials need: how long the others' are must not matter.
+            own = rng.standard_normal((*batch.targets.shape, n_units), dtype=np.float32)
+            own *= np.float32(learner.checkpoint.network.noise)
+            noise[e, : own.shape[0], : own.shape[1]] = torch.from_numpy(own)
+    return noise
+
+
+def _cut_(gradients: Tensors, largest: float) -> None:
+    """Shorten each network's gradient to that Euclidean norm."""
+    squares = torch.stack([each.square().sum((1, 2)) for each in gradients.values()])
+    factor = torch.clamp(largest / (squares.sum(0).sqrt() + 1e-6), max=1)[:, None, None]
+    for each in gradients.values():
+        each.mul_(factor)
+
+
+def _adam_(stack: _Stack, gradients: Tensors, steps: NDArray[Any], learning_rate: float, workspace: Workspace) -> None:
+    """A step of Adam (Kingma & Ba 2015, arXiv:1412.6980); `steps` counts from 1, for each network its own."""
+
+    def per_network(values: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float32))[:, None, None].to(workspace.device)
+
+    fast, slow = _BETAS
+    rate, root = per_network(learning_rate / (1 - fast**steps)), per_network(np.sqrt(1 - slow**steps))
+    for name, gradient in gradients.items():
+        mean, square = stack.means[name], stack.squares[name]
+        mean.lerp_(gradient, 1 - fast)
+        square.mul_(slow).addcmul_(gradient, gradient, value=1 - slow)
+        change = torch.sqrt(square, out=workspace.buffer("change", *square.shape))
+        torch.div(mean, change.div_(root).add_(_EPSILON), out=change)
+        stack.parameters[name].sub_(change.mul_(rate))
+
+
+def _reflect_(stack: _Stack, sign: torch.Tensor) -> None:
+    """Turn back the weights that crossed zero against Dale's law, and their momentum with them.
+
+    This is training of W in ``|W| · sign(sender)``, seen in the weights that act.
+    """
+    crossed = stack.parameters["w_rec"] * sign < 0
+    for each in (stack.parameters["w_rec"], stack.means["w_rec"]):
+        each.copy_(torch.where(crossed, -each, each))
+
+
+def _look(
+    stack: _Stack, learners: Sequence[Learner], dynamics: Dynamics, training: Training, workspace: Workspace
+) -> tuple[list[float], list[bool]]:
+    """Of each network, the share of validation trials that it answers correctly, and whether any unit is active."""
+    generators = [_generator(each, each.checkpoint.step + training.evaluate_every) for each in learners]
+    # A stream apart from that of the next training step.
+    generators = [None if each is None else each.spawn(1)[0] for each in generators]
+    sizes = [each.validation.n_trials for each in learners]
+    n_outputs = stack.parameters["w_out"].shape[2]
+    outputs = [np.empty((*each.validation.targets.shape, n_outputs), dtype=np.float32) for each in learners]
+    alive = [False] * len(learners)
+    block = max(_BLOCK, training.n_trials)
+    for start in range(0, max(sizes), block):
+        parts = [
+            each.validation.select(np.arange(start, max(start, min(start + block, n))))
+            for each, n in zip(learners, sizes, strict=True)
+        ]
+        inputs, _ = _side_by_side(parts, workspace)
+        noise = _noise(learners, generators, parts, workspace)
+        found, states = run_stack(stack.parameters, inputs, dynamics, workspace, noise=noise)
+        for e, part in enumerate(parts):
+            n_times, n_trials = part.targets.shape
+            outputs[e][:, start : start + n_trials] = found[e, :n_times, :n_trials].cpu().numpy()
+            alive[e] = alive[e] or bool(states[e].any())
+    shares = [float(np.mean(each.validation.correct(out))) for each, out in zip(learners, outputs, strict=True)]
+    return shares, alive
+
+
+def _outcome(
+    stack: _Stack, e: int, learner: Learner, losses: NDArray[Any], accuracy: float, alive: bool, training: Training
+) -> Outcome:
+    before = learner.checkpoint
+    exploded = np.flatnonzero(~(losses <= training.largest_loss))  # NaN is not below anything
+    if exploded.size:
+        step = before.step + int(exploded[0])
+        return Outcome(
+            before,
+            f"training exploded at step {step}: the loss is {losses[exploded[0]]:.3g}, where {training.largest_loss:g} "
+            f"is the most; try another seed, a smaller learning_rate (now {training.learning_rate:g}) or a smaller "
+            f"largest_gradient (now {training.largest_gradient:g})",
+        )
+    step = before.step + training.evaluate_every
+    if not alive:
+        return Outcome(
+            before,
+            f"the network is dead at step {step}: all of its {before.network.n_units} units are silent in every "
+            "validation trial, and nothing can be learned any more; try another seed, a smaller learning_rate (now "
+            f"{training.learning_rate:g}) or nonlinearity='softplus' (now {before.network.nonlinearity!r})",
+        )
+    moments = {
+        f"{moment}_{name}": array
+        for moment, tensors in (("exp_avg", stack.means), ("exp_avg_sq", stack.squares))
+        for name, array in stack.arrays(tensors, e).items()
     }
+    trained: dict[str, Any] = stack.arrays(stack.parameters, e)
+    look = Evaluation(step, float(losses.mean()), accuracy)
+    return Outcome(Checkpoint(replace(before.network, **trained), moments, (*before.curve, look)))
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    # Sums split over threads are added in another order: the weights would depend on the number of cores.
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, as the weights demand; then as before.
+
+    Sums split over threads are added in another order: the weights would depend on the number of cores.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -10,32 +10,33 @@ import json
 import warnings
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
+from numpy.typing import ArrayLike, NDArray
 
 from fctoolbox.data import cache_folder, written_whole
 from fctoolbox.errors import InputError
 from fctoolbox_ctrnn.network import CTRNN, PARAMETERS, initial_network
-from fctoolbox_ctrnn.training import Checkpoint, Evaluation, Training, advance
+from fctoolbox_ctrnn.training import Checkpoint, Evaluation, Learner, Training
 from fctoolbox_ctrnn.trials import Task, Trials, draw_trials
 
 # Of the training code: raise it when the same recipe leads to other weights.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 # What numbers are drawn for; each purpose has its own, so that more of one leave the others as they are.
-_TRAINING, _VALIDATION, _FRESH, _WEIGHTS = range(4)
+_TRAINING, _VALIDATION, _FRESH, _WEIGHTS, _NOISE = range(5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recipe:
     """All that defines a trained network.
 
-    The number of steps that it may take does not: it only decides when to give up.
+    The number of steps that it may take does not: it only decides when to give up. Nor do the networks that are
+    trained beside it, the threads, or the cores.
 
     Parameters
     ----------
@@ -45,6 +46,10 @@ class Recipe:
         Time constant in ms.
     seed : int
     training : Training
+    rule, nonlinearity, noise, sign, mask
+        See `CTRNN`.
+    given : mapping of str to array
+        Weights and biases to start from instead of random ones, by their names in `CTRNN`.
     """
 
     task: Task
@@ -52,15 +57,33 @@ class Recipe:
     tau: float = 100.0
     seed: int = 0
     training: Training = field(default_factory=Training)
+    rule: str = "inside"
+    nonlinearity: str = "relu"
+    noise: float = 0.0
+    sign: ArrayLike | None = None
+    mask: ArrayLike | None = None
+    given: Mapping[str, ArrayLike] = field(default_factory=dict)
 
     def start(self) -> CTRNN:
-        """The network before training."""
+        """The network before training.
+
+        Raises
+        ------
+        InputError
+            If given weights, sign or mask do not fit the task and the number of units, or an option is not usable.
+        """
         return initial_network(
             self.n_units,
             len(self.task.columns),
             self.task.n_actions,
             alpha=self.task.dt / self.tau,
             rng=np.random.default_rng([self.seed, _WEIGHTS]),
+            rule=self.rule,
+            nonlinearity=self.nonlinearity,
+            noise=self.noise,
+            sign=self.sign,
+            mask=self.mask,
+            given=self.given,
         )
 
     def batch(self, step: int) -> Trials:
@@ -76,12 +99,37 @@ class Recipe:
         """Trials that neither training nor validation has seen."""
         return draw_trials(self.task, n_trials, seed=(self.seed, _FRESH))
 
-    def content_hash(self) -> str:
-        """The SHA-256 of all that defines the network, trials included: a task's name promises nothing."""
+    def noise_of_step(self, step: int) -> np.random.Generator:
+        """The generator of the recurrent noise in a training step."""
+        return np.random.default_rng([self.seed, _NOISE, step])
+
+    def learner(self, checkpoint: Checkpoint, validation: Trials) -> Learner:
+        """The network at a checkpoint, with what it will see."""
+        return Learner(checkpoint, self.batch, validation, self.noise_of_step)
+
+    def definition(self) -> dict[str, Any]:
+        """The recipe in words and numbers; arrays by their SHA-256."""
+        words = {name: getattr(self, name) for name in ("n_units", "tau", "seed", "rule", "nonlinearity", "noise")}
+        arrays = {"sign": self.sign, "mask": self.mask, **self.given}
+        # As they enter: equal numbers of another type are the same recipe.
+        as_numbers = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items() if array is not None}
+        return {
+            **words,
+            "task": asdict(self.task),
+            "training": asdict(self.training),
+            "arrays": {name: _digest({name: array}) for name, array in as_numbers.items()},
+        }
+
+    def content_hash(self, device: str = "cpu") -> str:
+        """The SHA-256 of all that defines the network, trials included: a task's name promises nothing.
+
+        Other devices than the processor round otherwise, and training magnifies that: their networks are others.
+        """
         batch, validation = self.batch(0), self.validation()
         definition = {
-            **asdict(self),
+            **self.definition(),
             "code": CODE_VERSION,
+            "device": device.partition(":")[0],
             "torch": importlib.metadata.version("torch"),
             "trials": _digest({"inputs": batch.inputs, "targets": batch.targets}),
             "validation": _digest({"inputs": validation.inputs, "targets": validation.targets}),
@@ -90,9 +138,7 @@ class Recipe:
 
 
 def trained_network(recipe: Recipe, *, steps: int) -> Checkpoint:
-    """The network that a recipe leads to, from the cache if it is there.
-
-    Training goes on from where an earlier one was interrupted or gave up.
+    """The network that a recipe leads to, from the cache if it is there: an ensemble of one, see `train_ensemble`.
 
     Parameters
     ----------
@@ -110,34 +156,21 @@ def trained_network(recipe: Recipe, *, steps: int) -> Checkpoint:
     InputError
         If the network does not solve the task within `steps` (with the learning curve), or cannot be kept.
     """
-    if steps < recipe.training.evaluate_every:
-        raise InputError(
-            f"steps is {steps}; it must be at least {recipe.training.evaluate_every}, the steps between two looks at "
-            "whether the network solves the task"
-        )
-    path = cached_path(recipe)
-    checkpoint = read_checkpoint(path, recipe) or Checkpoint(recipe.start(), {})
-    if not checkpoint.solves(recipe.training):
-        checkpoint = _train(checkpoint, recipe, path, steps)
-    if not checkpoint.solves(recipe.training) or checkpoint.step > steps:
-        raise InputError(_failure(checkpoint, recipe, steps))
+    # Ensembles are made of the recipes and files that are defined here.
+    from fctoolbox_ctrnn.ensemble import train_ensemble
+
+    (checkpoint,) = train_ensemble([recipe], steps=steps, n_jobs=1)
     return checkpoint
 
 
-def _train(checkpoint: Checkpoint, recipe: Recipe, path: Path, steps: int) -> Checkpoint:
-    training, validation = recipe.training, recipe.validation()
-    with tqdm(total=steps, initial=checkpoint.step, desc="training", unit="step", disable=None) as bar:
-        while not checkpoint.solves(training) and checkpoint.step + training.evaluate_every <= steps:
-            checkpoint = advance(checkpoint, recipe.batch, validation, training)
-            _write_checkpoint(path, checkpoint, recipe)
-            bar.set_postfix(accuracy=f"{checkpoint.curve[-1].accuracy:.3f}", refresh=False)
-            bar.update(training.evaluate_every)
-    return checkpoint
-
-
-def cached_path(recipe: Recipe) -> Path:
+def cached_path(recipe: Recipe, device: str = "cpu") -> Path:
     """Where the network of a recipe is kept."""
-    return cache_folder() / "ctrnn" / f"{recipe.content_hash()}.npz"
+    return cache_folder() / "ctrnn" / f"{recipe.content_hash(device)}.npz"
+
+
+def kept_path(path: Path, step: int) -> Path:
+    """Where a checkpoint along the way to the one at `path` is kept."""
+    return path.with_name(f"{path.stem}-{step}{path.suffix}")
 
 
 def read_checkpoint(path: Path, recipe: Recipe) -> Checkpoint | None:
@@ -150,7 +183,7 @@ def read_checkpoint(path: Path, recipe: Recipe) -> Checkpoint | None:
             arrays = {name: stored[name] for name in stored.files}
         written = str(arrays.pop("digest"))
         checkpoint = Checkpoint(
-            CTRNN(**{name: arrays[name] for name in PARAMETERS}, alpha=recipe.start().alpha),
+            replace(recipe.start(), **{name: arrays[name] for name in PARAMETERS}),
             {name: array for name, array in arrays.items() if name.startswith("exp_avg")},
             tuple(Evaluation(int(step), loss, accuracy) for step, loss, accuracy in arrays["curve"].tolist()),
         )
@@ -163,14 +196,21 @@ def read_checkpoint(path: Path, recipe: Recipe) -> Checkpoint | None:
     return checkpoint
 
 
-def _write_checkpoint(path: Path, checkpoint: Checkpoint, recipe: Recipe) -> None:
+def write_checkpoint(path: Path, checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """Keep a checkpoint.
+
+    Raises
+    ------
+    InputError
+        If it cannot be kept.
+    """
     curve = np.array([(look.step, look.loss, look.accuracy) for look in checkpoint.curve], dtype=np.float64)
     arrays: dict[str, Any] = {
         **{name: array.astype(np.float32) for name, array in checkpoint.network.parameters.items()},
         **checkpoint.moments,
         "curve": curve,
         "content_hash": np.array(path.stem),
-        "recipe": np.array(json.dumps(asdict(recipe), sort_keys=True)),  # for a person who looks inside
+        "recipe": np.array(json.dumps(recipe.definition(), sort_keys=True)),  # for a person who looks inside
     }
     try:
         with written_whole(path) as temporary:
@@ -188,7 +228,8 @@ def _digest(arrays: dict[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _failure(checkpoint: Checkpoint, recipe: Recipe, steps: int) -> str:
+def failure(checkpoint: Checkpoint, recipe: Recipe, steps: int) -> str:
+    """That the task was not solved: with the learning curve, and what to try."""
     training, task = recipe.training, recipe.task
     curve = [look for look in checkpoint.curve if look.step <= steps]
     # Twenty rows show a curve; all those of a long training would bury the advice.

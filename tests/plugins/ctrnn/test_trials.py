@@ -4,8 +4,8 @@ import neurogym
 import numpy as np
 import pytest
 import torch
-from fctoolbox_ctrnn.task import TASK_ID
-from fctoolbox_ctrnn.trials import ENDED, Trials, draw_trials, read_task
+from fctoolbox_ctrnn.task import ALL_RULES_ID, DESIGNS, GO_NOGO_ID, TASK_ID
+from fctoolbox_ctrnn.trials import ENDED, Trials, draw_trials, known_tasks, read_task
 from neurogym.core import TrialEnv
 
 from fctoolbox.errors import InputError
@@ -76,15 +76,23 @@ def test_the_second_modality_keeps_its_columns():
     assert columns[0] == "fixation"
 
 
-@pytest.mark.parametrize("name", [TASK_ID, "GoNogo-v0", VARIABLE, "yang19.anti-v0"])
-def test_the_seed_decides(name):
+@pytest.mark.parametrize("name", ["GoNogo-v0", VARIABLE, "yang19.anti-v0"])
+def test_more_trials_are_the_same_and_others(name):
     described = task(name)
+    first, longer = draw_trials(described, 6, seed=(3, 1)), draw_trials(described, 9, seed=(3, 1))
+    np.testing.assert_array_equal(longer.select(np.arange(6)).targets[: len(first.targets)], first.targets)
+
+
+@pytest.mark.parametrize("name", [*DESIGNS, "GoNogo-v0", VARIABLE, "yang19.anti-v0"])
+def test_the_seed_decides(name):
+    described = task(name, dt=20)
     first, again, other = (draw_trials(described, 6, seed=seed) for seed in [(3, 1), (3, 1), (3, 2)])
     np.testing.assert_array_equal(first.inputs, again.inputs)
     np.testing.assert_array_equal(first.targets, again.targets)
     assert first.inputs.shape != other.inputs.shape or not np.array_equal(first.inputs, other.inputs)
-    longer = draw_trials(described, 9, seed=(3, 1))
-    np.testing.assert_array_equal(longer.select(np.arange(6)).targets[: len(first.targets)], first.targets)
+    assert first.conditions.keys() == again.conditions.keys()
+    for name, values in first.conditions.items():
+        np.testing.assert_array_equal(values, again.conditions[name])
 
 
 def test_nobody_else_s_random_numbers_are_touched():
@@ -151,3 +159,126 @@ def test_trials_without_coherence_are_known():
 def test_tasks_that_cannot_be_learned_are_refused(name, message):
     with pytest.raises(InputError, match=message):
         task(name)
+
+
+def test_our_tasks_come_first():
+    known = known_tasks()
+    assert known[: len(DESIGNS)] == tuple(DESIGNS)
+    assert known[0] == TASK_ID
+    assert {"GoNogo-v0", "yang19.dm1-v0"} <= set(known[len(DESIGNS) :])
+    assert len(set(known)) == len(known)
+    with pytest.raises(InputError, match=r"Did you mean 'fctoolbox/Yang19-dlygo-v0'\? There are: fctoolbox/Percep"):
+        task("fctoolbox/Yang19-delygo-v0")
+
+
+@pytest.mark.parametrize("name", [*DESIGNS, "GoNogo-v0", VARIABLE, "yang19.dm1-v0", "yang19.dms-v0"])
+def test_trials_tell_their_conditions_and_periods(name):
+    drawn = draw_trials(task(name, dt=20), 12, seed=(0,))
+    lengths = (drawn.targets != ENDED).sum(axis=0)
+    assert all(values.shape == (12,) for values in drawn.conditions.values())
+    wanted = np.where(drawn.targets > 0, drawn.targets, 0).max(axis=0)
+    np.testing.assert_array_equal(drawn.conditions["target"], wanted)
+    assert all(steps.shape == (12, 2) for steps in drawn.periods.values())
+    np.testing.assert_array_equal(max(steps[:, 1].tolist() for steps in drawn.periods.values()), lengths)
+    # Periods follow one another from 0 to the trial's end.
+    durations = sum(steps[:, 1] - steps[:, 0] for steps in drawn.periods.values())
+    np.testing.assert_array_equal(durations, lengths)
+    first, last = drawn.periods["decision"].T
+    for k in range(12):
+        assert (drawn.targets[first[k] : last[k], k] == wanted[k]).all()
+    chosen = drawn.select(np.array([3, 1]))
+    assert chosen.conditions["target"].tolist() == [wanted[3], wanted[1]]
+    assert chosen.periods["decision"].tolist() == [[first[3], last[3]], [first[1], last[1]]]
+
+
+def test_neurogym_s_conditions_keep_their_names():
+    drawn = draw_trials(task("ContextDecisionMaking-v0"), 12, seed=(0,))
+    assert drawn.conditions.keys() == {"other_choice", "context", "coh_1", "coh_2", "target"}
+    assert drawn.coherence is None
+    drawn = draw_trials(task("PerceptualDecisionMaking-v0"), 12, seed=(0,))
+    assert drawn.conditions.keys() == {"coherence", "target"}
+    np.testing.assert_array_equal(drawn.coherence, drawn.conditions["coherence"])
+
+
+def test_trials_that_luck_decides_are_known_in_tasks_without_coherence_of_their_own():
+    drawn = draw_trials(task(ALL_RULES_ID, dt=20), 2000, seed=(0,))
+    assert drawn.coherence is None
+    np.testing.assert_array_equal(drawn.coherent, drawn.conditions["decidable"])
+    undecided = set(drawn.conditions["rule"][~drawn.coherent])
+    assert undecided == {"multidm", "multidlydm"}
+    assert drawn.select(np.flatnonzero(drawn.coherent)).coherent.all()
+
+
+@pytest.mark.parametrize("name", [TASK_ID, VARIABLE])
+def test_timing_is_an_option(name):
+    described = read_task(name, 20, timing={"delay": 300, "stimulus": ("uniform", [400, 800])})
+    assert dict(described.changed) == {"delay": 300, "stimulus": ("uniform", (400, 800))}
+    assert "stimulus 400–800 ms, delay 300 ms" in described.timing
+    drawn = draw_trials(described, 60, seed=(0,))
+    lengths = {period: steps[:, 1] - steps[:, 0] for period, steps in drawn.periods.items()}
+    assert set(lengths["delay"]) == {15}
+    assert len(set(lengths["stimulus"])) > 5
+    assert lengths["stimulus"].min() >= 20
+    assert lengths["stimulus"].max() <= 40
+    assert described != read_task(name, 20)
+    assert hash(described) == hash(read_task(name, 20, timing={"delay": 300, "stimulus": ("uniform", (400, 800))}))
+
+
+def test_no_changes_are_the_task_itself():
+    for name in (TASK_ID, VARIABLE):
+        assert read_task(name, 20, timing={}) == read_task(name, 20)
+
+
+def test_a_task_per_trial_lets_the_shared_periods_change():
+    described = read_task(ALL_RULES_ID, 20, timing={"decision": 300})
+    assert described.timing == "each rule's own, decision 300 ms"
+    drawn = draw_trials(described, 60, seed=(0,))
+    assert set((drawn.periods["decision"] @ [-1, 1]).tolist()) == {15}
+
+
+@pytest.mark.parametrize(
+    ("name", "timing", "message"),
+    [
+        (
+            TASK_ID,
+            {"stimulsu": 5},
+            r"names period 'stimulsu', which task .*Did you mean 'stimulus'\?",
+        ),
+        (TASK_ID, {"stimulus": -5}, r"timing: stimulus of task '.*' is -5 ms; it must be from 0 to 60000 ms"),
+        (TASK_ID, {"stimulus": 10}, r"stimulus of task '.*' can last 10 ms, less than one time step of 20 ms"),
+        (GO_NOGO_ID, {"decision": 0}, r"decision of task '.*' can last 0 ms, less than one time step of 20 ms"),
+        (
+            ALL_RULES_ID,
+            {"delay": 500},
+            r"period 'delay', which task .* does not let change.*fixation",
+        ),
+        (ALL_RULES_ID, {"decision": 10}, r"decision of task '.*' can last 10 ms"),
+        (
+            "GoNogo-v0",
+            {"delya": 5},
+            r"names period 'delya'.*Did you mean 'delay'\? There are: fixation, stim",
+        ),
+        ("GoNogo-v0", {"delay": -5}, r"timing: delay of task 'GoNogo-v0' is -5 ms"),
+        # neurogym's function sets the delay itself, and takes a changed fixation for the whole timing.
+        ("yang19.dlygo-v0", {"delay": 300}, r"does not take this timing: .* delay 500 ms, .*instead of"),
+        (
+            "yang19.dm1-v0",
+            {"fixation": 300},
+            r"does not take this timing: .* stimulus 500 ms, .*instead of",
+        ),
+    ],
+)
+def test_timing_that_a_task_cannot_have_is_refused(name, timing, message):
+    with pytest.raises(InputError, match=message):
+        read_task(name, 20, timing=timing)
+
+
+@pytest.mark.parametrize("dt", [0, -20, 2.5, True])
+def test_the_time_step_is_a_whole_number_of_ms(dt):
+    with pytest.raises(InputError, match=r"dt is .*; it must be a whole number of at least 1"):
+        read_task(TASK_ID, dt)
+
+
+def test_a_time_step_longer_than_the_decision_is_refused():
+    with pytest.raises(InputError, match=r"fixation of task '.*' can last 100 ms, less than one time step of 200 ms"):
+        read_task(TASK_ID, 200)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fctoolbox_ctrnn import weights
+from fctoolbox_ctrnn import ensemble, weights
 from fctoolbox_ctrnn.network import PARAMETERS
 from fctoolbox_ctrnn.training import Training
 from fctoolbox_ctrnn.trials import read_task
@@ -35,7 +35,7 @@ def same(one, other):
         np.testing.assert_array_equal(moment, other.moments[name])
 
 
-def no_training(*_):
+def no_training(*_, **__):
     raise AssertionError("it trains")
 
 
@@ -53,7 +53,7 @@ def test_training_stops_when_the_task_is_solved(recipe):
 
 def test_a_trained_network_is_not_trained_again(recipe, monkeypatch):
     learned = trained_network(recipe, steps=1000)
-    monkeypatch.setattr(weights, "advance", no_training)
+    monkeypatch.setattr(ensemble, "advance_together", no_training)
     same(trained_network(recipe, steps=1000), learned)
     same(trained_network(recipe, steps=5000), learned)
 
@@ -185,12 +185,22 @@ def test_all_that_defines_the_weights_is_in_their_name(recipe, monkeypatch):
         {"tau": 200.0},
         {"training": replace(QUICK, learning_rate=0.01)},
         {"training": replace(QUICK, in_a_row=2)},
+        {"training": replace(QUICK, largest_loss=10.0)},
+        {"rule": "outside"},
+        {"nonlinearity": "tanh"},
+        {"noise": 0.1},
+        {"sign": np.repeat([1, -1], [16, 4])},
+        {"mask": ~np.eye(20, dtype=bool)},
+        {"given": {"b_out": np.zeros(2)}},
+        {"given": {"b_rec": np.zeros(20)}},
         {"task": read_task("GoNogo-v0", 50)},
         {"task": read_task("fctoolbox/PerceptualDecisionMaking-v0", 100)},
         {"task": read_task("PerceptualDecisionMaking-v0", 100)},
     ]
     hashes = [replace(recipe, **change).content_hash() for change in changes]
     assert recipe.content_hash() == hashes[0]
+    hashes.append(recipe.content_hash("cuda:1"))
+    assert hashes[-1] == recipe.content_hash("cuda")
     monkeypatch.setattr(weights, "CODE_VERSION", -1)
     hashes.append(recipe.content_hash())
     monkeypatch.undo()

@@ -1,0 +1,68 @@
+"""The options of the source: which values are usable."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fctoolbox.errors import InputError, check_whole
+
+Options = dict[str, Any]
+
+
+def check_options(options: Options) -> None:
+    """Refuse values that no task or network could have.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, least in (("n_units", 3), ("dt", 1), ("seed", 0), ("network", 0), ("steps", 1), ("n_trials", 2)):
+        check_whole(name, options[name], least)
+    for name, least in (("networks", 1), ("checkpoint", 0)):
+        if options[name] is not None:
+            check_whole(name, options[name], least)
+    network, networks, tau, dt = (options[name] for name in ("network", "networks", "tau", "dt"))
+    if networks is not None and network >= networks:
+        raise InputError(f"network is {network}, but networks is {networks}: they are numbered 0 … {networks - 1}")
+    for name, above, below in (("tau", 0, np.inf), ("accuracy", 0, 1 + 1e-9), ("sparsity", -1e-9, 1)):
+        if not _is_number(options[name]) or not above < options[name] < below:
+            words = {"tau": "a time in ms", "accuracy": "in (0, 1]", "sparsity": "from 0 to below 1"}[name]
+            raise InputError(f"{name} is {options[name]!r}; it must be {words}")
+    if dt > tau:
+        raise InputError(f"dt is {dt} ms; it must not exceed the units' time constant of {tau:g} ms")
+    if options["inputs"] not in ("stimulus", "all"):
+        raise InputError(f"inputs is {options['inputs']!r}; it must be 'stimulus' or 'all'")
+    dale = options["dale"]
+    if dale is not None and not (_is_number(dale) and 0 <= dale <= 1):
+        raise InputError(f"dale is {dale!r}; it must be the share of units that excite, from 0 to 1, or none")
+    if not options["trained"] and options["checkpoint"]:
+        raise InputError("trained=false is the network before training; checkpoint asks for one along it: give one")
+
+
+def read_timing(timing: Any) -> tuple[str | None, Mapping[str, Any] | None]:
+    """Changes of a task's timing as JSON, by which a report names them, and as a mapping.
+
+    Raises
+    ------
+    InputError
+        If they are neither.
+    """
+    if timing is None or not timing:
+        return None, None
+    if isinstance(timing, str):
+        try:
+            timing = json.loads(timing)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"timing is {timing!r}, which is no JSON ({error.msg}); write it like '{{\"stimulus\": 500}}'"
+            ) from error
+    try:
+        return json.dumps(timing, default=lambda number: number.item()), timing
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"timing is {timing!r}; it must name periods, as in {{'stimulus': 500}}") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
