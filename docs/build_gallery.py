@@ -52,17 +52,21 @@ def section(name: str, pages: Path, into: Path) -> str:
     small_copy(pages / "figures" / f"{name}-{shown}.png", into / f"{name}.png")
     answer, *more = page["found"]
     synthetic = ["*Synthetic data stand for real ones here; they are no finding.*"] if page["synthetic"] else []
-    return "\n\n".join(
-        [
-            f"## {name}: {page['title']}",
-            *synthetic,
-            f"**Claim.** {sentence(page['claim'])}",
-            f"**Found.** {sentence(answer)}",
-            *(f"- {sentence(each)}" for each in more),
-            f"![{captions[shown]}]({name}.png)",
-            f"*{captions[shown]}* Again: `{shlex.join(['fctoolbox', 'reproduce', name, '--quick', '--out', 'out'])}`",
-        ]
-    ).replace("\n\n- ", "\n- ").replace("\n- ", "\n\n- ", 1)  # fmt: skip
+    return (
+        "\n\n".join(
+            [
+                f"## {name}: {page['title']}",
+                *synthetic,
+                f"**Claim.** {sentence(page['claim'])}",
+                f"**Found.** {sentence(answer)}",
+                *(f"- {sentence(each)}" for each in more),
+                f"![{captions[shown]}]({name}.png)",
+                f"*{captions[shown]}* Again: `{shlex.join(['fctoolbox', 'reproduce', name, '--quick', '--out', 'out'])}`",
+            ]
+        )
+        .replace("\n\n- ", "\n- ")
+        .replace("\n- ", "\n\n- ", 1)
+    )
 
 
 def sentence(text: str) -> str:
