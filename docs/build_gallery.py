@@ -51,6 +51,7 @@ def section(name: str, pages: Path, into: Path) -> str:
     shown = shown if shown in captions else next(iter(captions))
     small_copy(pages / "figures" / f"{name}-{shown}.png", into / f"{name}.png")
     answer, *more = page["found"]
+    command = shlex.join(["fctoolbox", "reproduce", name, "--quick", "--out", "out"])
     synthetic = ["*Synthetic data stand for real ones here; they are no finding.*"] if page["synthetic"] else []
     return (
         "\n\n".join(
@@ -61,7 +62,7 @@ def section(name: str, pages: Path, into: Path) -> str:
                 f"**Found.** {sentence(answer)}",
                 *(f"- {sentence(each)}" for each in more),
                 f"![{captions[shown]}]({name}.png)",
-                f"*{captions[shown]}* Again: `{shlex.join(['fctoolbox', 'reproduce', name, '--quick', '--out', 'out'])}`",
+                f"*{captions[shown]}* Again: `{command}`",
             ]
         )
         .replace("\n\n- ", "\n- ")

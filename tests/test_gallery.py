@@ -13,7 +13,8 @@ SCRIPT = Path(__file__).parent.parent / "docs" / "build_gallery.py"
 def a_page(folder, name, **changes):
     page = {
         "title": "A title", "claim": "a claim.", "found": ["The a_b answer.", "And more.", "And even more."],
-        "panels": [{"name": "one", "caption": "First."}, {"name": "lesions", "caption": "Lesions."}], "synthetic": False,
+        "panels": [{"name": "one", "caption": "First."}, {"name": "lesions", "caption": "Lesions."}],
+        "synthetic": False,
     }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(page | changes))
     (folder / "figures").mkdir(exist_ok=True)

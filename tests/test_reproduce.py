@@ -72,6 +72,13 @@ def test_a_figure_that_cannot_be_made_leaves_the_others(pages, tmp_path):
     assert "no data of the mouse" in (tmp_path / "index.html").read_text()
 
 
+def test_the_index_keeps_the_pages_of_earlier_runs(pages, tmp_path):
+    reproduce(["fig2"], tmp_path)
+    reproduce(["fig1"], tmp_path)
+    index = (tmp_path / "index.html").read_text()
+    assert index.index('href="fig1.html"') < index.index('href="fig2.html"')
+
+
 def test_a_number_that_is_none_stops_before_anything_is_written(monkeypatch, tmp_path):
     make = SimpleNamespace(make=lambda **_: a_page("fig1", statistics={"r": float("nan")}))
     monkeypatch.setitem(sys.modules, "fctoolbox.reproduce.fig1", make)
