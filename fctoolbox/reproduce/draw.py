@@ -63,6 +63,8 @@ def draw_strips(
         aside = np.zeros(len(each)) if paired else (place * 0.618 % 1 - 0.5) * 2 * _JITTER
         axes.scatter(k + aside, each, s=14, color=colour, alpha=0.8, lw=0, zorder=2)
         axes.hlines(each.mean(), k - 0.28, k + 0.28, color="black", lw=1.6, zorder=3)
+    if all((each == each.round()).all() for each in values) and np.ptp(np.concatenate(values)) > 1:  # counts
+        axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xticks(range(len(values)), list(groups))
     axes.set_xlim(-0.6, len(values) - 0.4)
 

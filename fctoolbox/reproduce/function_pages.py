@@ -157,9 +157,11 @@ def function_page(
             f"{len(networks)} networks trained on {task} from different initial weights, each on fresh trials; "
             f"{sizes.n_nulls:,} exchanges of trials, and random sets of each kind; {sizes.n_restarts} restarts of the "
             "community detection.",
-            "p of what a module carries comes from exchanging whole trials, corrected (Holm) over all modules and "
+            "p of what a module carries comes from exchanging whole trials, corrected (maxT) over all modules and "
             "columns of a network. The strongest of several |r| is large by that alone, which this p takes into "
             "account and |r| does not.",
+            "All trials share a course (waiting, stimulus, response), which gives |r| with outputs and targets by "
+            "itself; exchanging trials keeps it, so that only the networks in brackets say more.",
             "A lesion sets the readout weights of a module's units to 0. Networks are the samples of all tests over "
             "the ensemble: each gives one number, the mean over its modules, and is its own partner.",
             "The worst of several modules is low by that alone: beside it stands the worst of as many random sets.",
