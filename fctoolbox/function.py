@@ -23,7 +23,6 @@ from fctoolbox.relation import (
     Relation,
     TrialSpans,
     checked_labels,
-    columns_that_vary,
     lag_steps,
     module_activity,
     relate,
@@ -133,6 +132,7 @@ class ModuleRelations:
             "p_corrected": relation.p_corrected.tolist(),
             "p_any_lag": relation.p_any_lag.tolist(),
             "expected_r": relation.expected.tolist(),
+            "defined": relation.defined.tolist(),
         }
 
 
@@ -321,16 +321,14 @@ def function_of(
     assert activity.trials is not None
     spans = TrialSpans.of(activity.trials, len(activity.timeseries))
     chosen = _default_lags(spans, activity.sampling_interval) if lags is None else tuple(lags)
-    steps = lag_steps(chosen, activity.sampling_interval, spans)
+    lag_steps(chosen, activity.sampling_interval, spans)  # before the work, not after it
     labels = module_labels(system, communities, n_restarts=n_restarts, rng=rng_modules)
-    columns, values, left_out = _columns(system, variables, spans, steps)
+    columns, values, left_out = _columns(system, variables)
 
     def relations(
         name: str, found_on: str, of: Floats, partition: NDArray[Any], rng: np.random.Generator
     ) -> ModuleRelations:
         means = module_activity(of, partition)
-        if not columns_that_vary(means, spans, steps, leads=False).all():
-            raise InputError(f"the mean {name} of a module is constant, so that it goes with nothing")
         relation = relate(
             means, values, trials=activity.trials, sampling_interval=activity.sampling_interval, lags=chosen,  # type: ignore[arg-type]
             n_nulls=n_nulls, rng=rng,
@@ -513,7 +511,7 @@ def _default_lags(spans: TrialSpans, sampling_interval: float | None) -> tuple[f
 
 
 def _columns(
-    system: RecurrentSystem, variables: Sequence[str] | None, spans: TrialSpans, steps: Sequence[int]
+    system: RecurrentSystem, variables: Sequence[str] | None
 ) -> tuple[tuple[str, ...], NDArray[np.float64], dict[str, str]]:
     """Names of the variables' columns, the columns side by side, and which were left out."""
     known = system.activity.variables
@@ -521,7 +519,7 @@ def _columns(
     names, columns, left_out = [], [], {}
     for name in asked:
         values = np.asarray(known[name], dtype=np.float64)
-        varies = columns_that_vary(values, spans, steps, leads=True)
+        varies = ~constant_units(values)
         for k, column in enumerate(values.T):
             word = name if values.shape[1] == 1 else f"{name}[{k}]"
             if varies[k]:

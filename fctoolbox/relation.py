@@ -37,6 +37,9 @@ class Relation:
         in its own standard deviations (Westfall & Young's maxT).
     p_any_lag : (n_modules, n_columns) array
         Uncorrected, of the largest deviation over all lags: for whoever looks at the best one.
+    defined : (n_lags, n_columns) booleans
+        False where a variable no longer varies once trials are cut for the lag, as a target that differs at the end of
+        trials alone. There r and expected are 0, and p is 1.
     expected : (n_lags, n_modules, n_columns) array
         Mean of r over all exchanges of trials: what the course that all trials share gives by itself.
     n_trials : int
@@ -54,6 +57,7 @@ class Relation:
     p_corrected: NDArray[np.float64]
     p_any_lag: NDArray[np.float64]
     expected: NDArray[np.float64]
+    defined: NDArray[np.bool_]
     n_trials: int
     n_fixed: int
     n_nulls: int
@@ -234,8 +238,8 @@ def relate(
     Raises
     ------
     InputError
-        If shapes disagree, a value is not finite, a column is constant (at one of the lags), no two trials have the
-        same length, or a lag does not fit into the shortest trial.
+        If shapes disagree, a value is not finite, a module is constant (at any of the lags) or a variable (at the
+        lag nearest to 0), no two trials have the same length, or a lag does not fit into the shortest trial.
 
     References
     ----------
@@ -269,6 +273,11 @@ def relate(
     exchanges = [permutation(np.arange(len(members)), n_nulls=n_nulls, rng=rng) for _, members in spans.alike()]
     shape = (len(steps), one.shape[1], other.shape[1])
     r, expected, p, p_corrected = np.empty((4, *shape))
+    defined = np.array([_vary(other, spans, step, leads=True) for step in steps])
+    nearest = int(np.abs(steps).argmin())
+    _refuse_constant(_vary(other, spans, steps[nearest], leads=True), "variable", steps[nearest])
+    for step in steps:
+        _refuse_constant(_vary(one, spans, step, leads=False), "modules", step)
     farthest, observed_farthest = np.zeros((n_nulls, *shape[1:])), np.zeros(shape[1:])
     for k, step in enumerate(steps):
         r[k], expected[k], nulls = _at_lag(one, other, spans, exchanges, step)
@@ -285,6 +294,7 @@ def relate(
         p_corrected=p_corrected,
         p_any_lag=_p(observed_farthest, farthest),
         expected=expected,
+        defined=defined,
         n_trials=spans.n,
         n_fixed=alone,
         n_nulls=n_nulls,
@@ -322,12 +332,18 @@ def lag_steps(lags: Sequence[float], sampling_interval: float | None, spans: Tri
     return [int(step) for step in steps]
 
 
-def columns_that_vary(values: Floats, spans: TrialSpans, steps: Sequence[int], *, leads: bool) -> NDArray[np.bool_]:
-    """Which columns still vary when trials are cut for the lags; `leads` for the variable, else for the module."""
-    varies = np.ones(values.shape[1], dtype=bool)
-    for step in set(steps):
-        varies &= ~constant_units(values[_rows(spans, step)[0 if leads else 1]])
-    return varies
+def _vary(values: Floats, spans: TrialSpans, step: int, *, leads: bool) -> NDArray[np.bool_]:
+    """Which columns vary when trials are cut for a lag; `leads` for the variable, else for the module."""
+    return ~constant_units(values[_rows(spans, step)[0 if leads else 1]])
+
+
+def _refuse_constant(varies: NDArray[np.bool_], what: str, step: int) -> None:
+    if not varies.all():
+        cut = f" once trials are cut for a lag of {step} time steps" if step else ""
+        raise InputError(
+            f"columns [{listed(np.flatnonzero(~varies))}] of the {what} are constant{cut}, so their correlation is "
+            "undefined; leave them out"
+        )
 
 
 def _at_lag(
@@ -336,16 +352,12 @@ def _at_lag(
     """Observed r, its mean over all exchanges, and the r of each exchange."""
     led, following = _rows(spans, step)
     centred = []
-    for values, rows, what in ((modules, following, "modules"), (variable, led, "variable")):
-        if len(constant := np.flatnonzero(constant_units(values[rows]))):
-            raise InputError(
-                f"columns [{listed(constant)}] of the {what} are constant"
-                + (f" once trials are cut for a lag of {step} time steps" if step else "")
-                + ", so their correlation is undefined; leave them out"
-            )
+    for values, rows in ((modules, following), (variable, led)):
         less_mean = np.zeros(values.shape)
         less_mean[rows] = values[rows] - values[rows].mean(axis=0)
-        centred.append(less_mean / np.linalg.norm(less_mean, axis=0))
+        # A variable that is constant at this lag stays 0, and so does all that is made of it.
+        scale = np.where(constant_units(values[rows]), np.inf, np.linalg.norm(less_mean, axis=0))
+        centred.append(less_mean / scale)
     shape = (modules.shape[1], variable.shape[1])
     r, expected, nulls = np.zeros(shape), np.zeros(shape), np.zeros((exchanges[0].shape[0], *shape))
     for (length, members), exchange in zip(spans.alike(), exchanges, strict=True):

@@ -221,7 +221,7 @@ def test_what_is_missing(network, change, message):
 
 def test_bad_types_of_trials(network):
     system, module = network
-    with pytest.raises(fct.InputError, match="has no variable 'coherense'. Did you mean 'coherence'"):
+    with pytest.raises(fct.InputError, match=r"has no variable 'coherense'\. Did you mean 'coherence'"):
         lesion_modules(system, module, by="coherense", rng=0)
     with pytest.raises(fct.InputError, match="does not tell types of trials apart"):
         lesion_modules(system, module, by="output", rng=0)

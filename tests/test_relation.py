@@ -230,11 +230,21 @@ def test_bad_input(changes, message):
         relate(**(GOOD | {"n_nulls": 9, "rng": 0} | changes))
 
 
-def test_constant_once_cut_for_a_lag():
+def test_constant_once_cut_for_a_lag(rng):
     # Only the last step of each trial differs, and a module that is read later loses it.
-    variable = np.tile([0.0, 0.0, 0.0, 1.0], 3) * [*[1.0] * 4, *[2.0] * 4, *[3.0] * 4]
-    with pytest.raises(fct.InputError, match="constant once trials are cut for a lag of 1 time steps"):
-        relate(GOOD["modules"], variable, trials=GOOD["trials"], sampling_interval=1, lags=[0, 1], n_nulls=9, rng=0)
+    late = np.tile([0.0, 0.0, 0.0, 1.0], 12) * np.repeat(rng.permutation(12), 4)
+    both = np.column_stack([late, rng.standard_normal(48)])
+    settings = {"trials": numbers([4] * 12), "sampling_interval": 1, "n_nulls": 99, "rng": 0}
+    module = rng.standard_normal(48) + late
+    found, alone = relate(module, both, **settings, lags=[0, 1]), relate(module, both, **settings)
+    assert found.defined.tolist() == [[True, True], [False, True]]
+    assert (found.r[1, 0, 0], found.expected[1, 0, 0], found.p[1, 0, 0], found.p_corrected[1, 0, 0]) == (0, 0, 1, 1)
+    for name in ("r", "p", "p_corrected", "expected"):
+        assert getattr(found, name)[0].tolist() == getattr(alone, name)[0].tolist()
+    with pytest.raises(fct.InputError, match="variable are constant once trials are cut for a lag of 1 time steps"):
+        relate(module, both, **settings, lags=[1])
+    with pytest.raises(fct.InputError, match="modules are constant once trials are cut for a lag of -1 time steps"):
+        relate(late, module, **settings, lags=[-1, 0])
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,11 @@ NAMES = (
 )  # fmt: skip
 _CAPTIONS = {
     "function-r": "Pearson r of the mean activity of each module (rows; in brackets: units) with each variable "
-    "(columns), over all time steps of all trials. Stars: p of exchanging trials, corrected over all of them (maxT), at "
-    "most 0.05 (*), 0.01 (**), 0.001 (***).",
+    "(columns), over all time steps of all trials. Stars: p of exchanging trials, corrected over all of them (maxT), "
+    "at most 0.05 (*), 0.01 (**), 0.001 (***).",
     "function-lags": "The same when the module is read later (positive lag) or earlier than the variable; a line for "
-    "each module. Dashed: the mean over all exchanges of trials, which is what the course shared by all trials gives.",
+    "each module, where the variable still varies in trials cut for the lag. Dashed: the mean over all exchanges of "
+    "trials, which is what the course shared by all trials gives.",
     "function-lesions": "Accuracy without the output of each module (large points), for each type of trial, beside "
     "lesions of random sets of units (mean and 95 % of them): of the same number, and of the same total output weight. "
     "Line: the whole network. Dotted: all units lesioned.",
@@ -166,17 +167,18 @@ def _lag_figure(report: FunctionReport) -> "Figure":
     figure = new_figure(height=0.55 + 1.25 * down, width=WIDTH * max(1, across / 2))
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     order = np.argsort(kind.relation.lags)
-    lags = kind.relation.lags[order]
     for place, axes in enumerate(panels.ravel()):
         if place >= n_columns:
             axes.set_axis_off()
             continue
         axes.axhline(0, color="#bbbbbb", lw=0.6)
         axes.axvline(0, color="#bbbbbb", lw=0.6)
+        known = order[kind.relation.defined[order, place]]
+        lags = kind.relation.lags[known]
         for module, colour in enumerate(module_colours(kind.n_modules)):
-            axes.plot(lags, kind.relation.expected[order, module, place], "--", color=colour, lw=0.7)
+            axes.plot(lags, kind.relation.expected[known, module, place], "--", color=colour, lw=0.7)
             axes.plot(
-                lags, kind.relation.r[order, module, place], "-o", color=colour, ms=2, lw=1, label=f"module {module}"
+                lags, kind.relation.r[known, module, place], "-o", color=colour, ms=2, lw=1, label=f"module {module}"
             )
         axes.set_title(kind.columns[place], fontsize=8)
         if place % across == 0:
@@ -273,6 +275,8 @@ def _rows(report: FunctionReport) -> Iterable[list[Any]]:
     for kind in report.kinds:
         relation = kind.relation
         for (k, module, column), r in np.ndenumerate(relation.r):
+            if not relation.defined[k, column]:
+                continue
             yield [
                 kind.name, module, kind.sizes[module], kind.columns[column], float(relation.lags[k]), float(r),
                 float(relation.expected[k, module, column]), float(relation.p[k, module, column]),
