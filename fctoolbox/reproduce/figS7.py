@@ -54,7 +54,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
     return Page(
         name="figS7",
         title="Number of inputs, number of modules",
-        claim="the number of modules depends on the number of inputs.",
+        claim="the number of inputs bears on the number of modules (we know the figure's subject, not its numbers).",
         found=(
             f"In random weights it hardly does: from 2 to {many} inputs the best partition of {N_UNITS} units keeps "
             f"{n[:, 1:].min()} to {n[:, 1:].max()} modules (mean {n[:, 1].mean():.1f} with 2, {n[:, -1].mean():.1f} "
