@@ -68,8 +68,9 @@ def export_weights(network: RecurrentSystem | CTRNN, path: str | Path) -> Path:
     arrays["silent"] = np.array(model.silent, dtype=np.int64)
     if isinstance(network, RecurrentSystem) and network.provenance.source == "ctrnn":
         arrays |= {name: network.provenance.options.get(name) for name in _TRAINED_ON}
+    kept: dict[str, Any] = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
     with written_whole(path) as temporary:
-        np.savez(temporary, **{name: np.asarray(value) for name, value in arrays.items() if value is not None})
+        np.savez(temporary, **kept)
     return path
 
 
@@ -83,7 +84,7 @@ def read_weights(path: str | Path) -> StoredNetwork:
     InputError
         If there is no such file, it is not NPZ, lacks weights, or they make no network.
     """
-    arrays = read_arrays(path)
+    arrays: dict[str, Any] = read_arrays(path)
     missing = [name for name in ("w_in", "w_rec", "w_out") if name not in arrays]
     if missing:
         raise InputError(

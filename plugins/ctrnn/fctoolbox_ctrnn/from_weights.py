@@ -176,7 +176,7 @@ def _network(
     b_out: ArrayLike | None,
     **dynamics: Any,
 ) -> CTRNN:
-    given = {
+    given: dict[str, Any] = {
         name: _numbers(value, name)
         for name, value in (
             ("w_in", w_in), ("w_rec", w_rec), ("w_out", w_out), ("b_in", b_in), ("b_rec", b_rec), ("b_out", b_out)
@@ -194,7 +194,7 @@ def _network(
             wanted = f"({n_units}, {other})" if axis == 0 else f"({other}, {n_units})"
             transposed = " Is it transposed?" if len(shape) == 2 and shape[1 - axis] == n_units else ""
             raise InputError(
-                f"{name} has shape {shape}, but it must be {wanted}, for w_rec has {n_units} units.{transposed}"
+                f"{name} has shape {shape}, but it must be {wanted}, for w_rec is between {n_units} units.{transposed}"
             )
     if "w_out" not in given and "b_out" in given:
         raise InputError("b_out was given without w_out")

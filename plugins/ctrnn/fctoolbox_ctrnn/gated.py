@@ -195,11 +195,12 @@ class LSTM(Gated):
         given, recurrent = self._drives(h, inputs)
         admit, forget, cell, show = (one + other for one, other in zip(given, recurrent, strict=True))
         following = _sigmoid(forget) * c + _sigmoid(admit) * np.tanh(cell)
-        both = np.concatenate([_sigmoid(show) * np.tanh(following), following], axis=-1)
+        both: Floats = np.concatenate([_sigmoid(show) * np.tanh(following), following], axis=-1)
         both[..., [unit + part for unit in self.silent for part in (0, self.n_units)]] = 0
         return both
 
 
 def _sigmoid(values: Floats) -> Floats:
     # By tanh: exp(-x) would overflow.
-    return np.asarray(0.5 * (1 + np.tanh(values / 2)))
+    gate: Floats = 0.5 * (1 + np.tanh(values / 2))
+    return gate

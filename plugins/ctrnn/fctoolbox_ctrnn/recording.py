@@ -99,7 +99,7 @@ def variables(
     inputs = trials.inputs.astype(np.float64)
     n_actions = int(trials.targets.max()) + 1 if outputs is None else outputs.shape[-1]
     one_hot = np.eye(n_actions)
-    known = {"inputs": inputs}
+    known: dict[str, Floats] = {"inputs": inputs}
     stimulus = inputs[..., [j for j, column in enumerate(columns) if column != FIXATION]]
     if stimulus.shape[-1]:
         evidence = stimulus[..., :1] - stimulus[..., 1:] if stimulus.shape[-1] == 2 else stimulus
@@ -194,7 +194,7 @@ def presented(
         noise = generator(rng).standard_normal((n_steps, 1, n_inputs))
         return noise, f"white Gaussian noise of standard deviation 1, {n_steps:,} time steps"
     what = "inputs" if trials is None else "the inputs of trials"
-    array = np.asarray(inputs if trials is None else trials.inputs)
+    array = given = np.asarray(inputs if trials is None else trials.inputs)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what} hold {array.dtype.name} values; they must be real numbers")
     array = array.astype(np.float64)
@@ -202,7 +202,7 @@ def presented(
         array = array[:, None]
     if array.ndim != 3 or array.shape[2] != n_inputs or 0 in array.shape:
         raise InputError(
-            f"{what} have shape {np.shape(inputs if trials is None else trials.inputs)}, but the network has "
+            f"{what} have shape {given.shape}, but the network has "
             f"{n_inputs} inputs: they must be (n_times, {n_inputs}) or (n_times, n_trials, {n_inputs}), time first"
         )
     if not np.isfinite(array).all():

@@ -212,7 +212,7 @@ def _of_file(stored: "StoredNetwork", options: Options) -> Options:
         "nonlinearity": network.nonlinearity,
         "noise": network.noise,
     }
-    of_file["tau"] = told.get("dt", options["dt"]) / network.alpha
+    of_file["tau"] = float(told["dt"] if "dt" in told else options["dt"]) / network.alpha
     for name, parameter in inspect.signature(load).parameters.items():
         value = read_timing(options[name])[0] if name == "timing" else options[name]
         free = name in _OF_RUNNING or (name in ("task", "dt", "timing") and "task" not in told)

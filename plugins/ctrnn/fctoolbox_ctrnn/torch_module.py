@@ -89,8 +89,8 @@ def from_torch(
     -------
     RecurrentSystem
         With `model`: a `CTRNN` with alpha 1 for an RNN, else a `GRU` or `LSTM` of `fctoolbox_ctrnn.gated`. Where the
-        module's output is that of its one linear layer on the recurrent one, the model has it as its readout. The variable
-        ``output`` is the module's output, or, with `trials`, its softmax.
+        module's output is that of a linear layer on the recurrent one, the model has it as its readout. The
+        variable ``output`` is the module's output, or, with `trials`, its softmax.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def _recurrent_layer(module: torch.nn.Module) -> _Layer:
 
 def _weights(layer: _Layer) -> dict[str, Floats]:
     names = {"w_in": "weight_ih_l0", "w_rec": "weight_hh_l0", "b_in": "bias_ih_l0", "b_rec": "bias_hh_l0"}
-    n_rows = layer.rnn.weight_ih_l0.shape[0]
+    n_rows = len(_parameter(layer, "weight_ih_l0"))
     weights = {}
     for name, in_torch in names.items():
         tensor = getattr(layer.rnn, in_torch, None)  # there are no biases with bias=False
@@ -177,13 +177,12 @@ def _prepared(
     inputs: Any, trials: "Trials | None", layer: _Layer, n_steps: int, rng: int | np.random.Generator | None
 ) -> torch.Tensor:
     """What to run the module on, in the layer's own order of axes."""
-    weight = layer.rnn.weight_hh_l0
+    weight = _parameter(layer, "weight_hh_l0")
     if isinstance(inputs, torch.Tensor) and trials is None and layer.name:
         tensor = inputs.detach().to(weight.device)
         if tensor.ndim < 2:
-            raise InputError(
-                f"inputs have shape {tuple(tensor.shape)}; they must be (n_times, n_trials, …), time first"
-            )
+            shape = tuple(tensor.shape)
+            raise InputError(f"inputs have shape {shape}; they must be (n_times, n_trials, …), time first")
     else:
         if isinstance(inputs, torch.Tensor):
             inputs = _array(inputs)
@@ -244,7 +243,7 @@ def _evaluating(module: torch.nn.Module) -> Iterator[None]:
 
 
 def _readout(module: torch.nn.Module, run: _Run) -> tuple[Floats, Floats] | None:
-    """The weights that lead from the states to the module's outputs, if these are what one linear layer makes of them."""
+    """The weights from the states to the module's outputs, if these are what a linear layer makes of them."""
     n_units = run.states.shape[-1]
     linear = [each for each in module.modules() if isinstance(each, torch.nn.Linear) and each.in_features == n_units]
     if run.outputs is None or not np.isfinite(run.outputs).all():
@@ -263,10 +262,10 @@ def _model(layer: _Layer, weights: dict[str, Floats], readout: tuple[Floats, Flo
     gated = _GATED.get(layer.rnn.mode)
     w_out, b_out = readout or (None, None)
     if gated is not None:
-        return gated(**weights, w_out=w_out, b_out=b_out)
+        return gated(w_out=w_out, b_out=b_out, **weights)  # type: ignore[arg-type]
     n_units = layer.rnn.hidden_size
     return CTRNN(
-        **weights,
+        **weights,  # type: ignore[arg-type]
         w_out=np.zeros((0, n_units)) if w_out is None else w_out,
         b_out=np.zeros(0) if b_out is None else b_out,
         alpha=1.0,
@@ -295,13 +294,16 @@ def _words(run: _Run, inputs: object, trials: "Trials | None") -> str:
 
 
 def _network_in_words(module: torch.nn.Module, layer: _Layer, readout: object) -> str:
-    whole = f"torch.nn.{type(layer.rnn).__name__}" + (
-        f" '{layer.name}' of {type(module).__name__}" if layer.name else ""
-    )
-    gates = (
-        f", {len(_GATED[layer.rnn.mode].gates)} gates" if layer.rnn.mode in _GATED else f" ({layer.rnn.nonlinearity})"
-    )
-    return f"{whole}{gates}; {'a linear readout' if readout else 'no linear readout was found'}"
+    rnn = layer.rnn
+    within = f" '{layer.name}' of {type(module).__name__}" if layer.name else ""
+    kind = f"{len(_GATED[rnn.mode].gates)} gates" if rnn.mode in _GATED else str(rnn.nonlinearity)
+    known = "a linear readout" if readout else "no linear readout was found"
+    return f"torch.nn.{type(rnn).__name__}{within} ({kind}); {known}"
+
+
+def _parameter(layer: _Layer, name: str) -> torch.Tensor:
+    parameter: torch.Tensor = getattr(layer.rnn, name)
+    return parameter
 
 
 def _array(tensor: torch.Tensor) -> Floats:

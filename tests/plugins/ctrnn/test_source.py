@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fctoolbox_ctrnn import fctoolbox_sources, weights
-from fctoolbox_ctrnn.source import load, variables
+from fctoolbox_ctrnn import ensemble, fctoolbox_sources, load_ensemble, weights
+from fctoolbox_ctrnn.recording import numbers_in_words, variables
+from fctoolbox_ctrnn.source import load
 from fctoolbox_ctrnn.task import TASK_ID
-from fctoolbox_ctrnn.trials import Task, Trials
+from fctoolbox_ctrnn.trials import Trials
 
 from fctoolbox.errors import InputError
 from fctoolbox.plugins import load_source
@@ -107,7 +108,7 @@ def test_variables_by_hand():
     trials = Trials(inputs, np.array([[0, 0], [0, 1], [2, -1]]), np.array([12.8, 0.0]))
     outputs = np.zeros((3, 2, 3))
     outputs[2, 0, 2] = outputs[1, 1, 1] = np.log(2)
-    known = variables(Task("t", 100, ("fixation", "a", "b"), 3, ""), trials, outputs)
+    known = variables(trials, outputs, columns=("fixation", "a", "b"), dt=100)
     joined = {name: trials.end_to_end(values) for name, values in known.items()}
     np.testing.assert_array_equal(joined["stimulus"], [[0.5, 0.25], [0.5, 0.75], [0, 0], [0, 1], [1, 0]])
     np.testing.assert_allclose(joined["cumulative_evidence"][:, 0], [0.025, 0, 0, -0.1, 0], atol=1e-12)
@@ -121,9 +122,26 @@ def test_variables_by_hand():
 def test_evidence_of_three_stimuli_is_kept_apart():
     inputs = np.ones((4, 2, 4))
     trials = Trials(inputs, np.zeros((4, 2), dtype=int))
-    known = variables(Task("t", 20, ("fixation", "a", "b", "c"), 2, ""), trials, np.zeros((4, 2, 2)))
+    known = variables(trials, np.zeros((4, 2, 2)), columns=("fixation", "a", "b", "c"), dt=20)
     np.testing.assert_allclose(known["cumulative_evidence"][-1], np.full((2, 3), 0.08))
     assert "coherence" not in known
+
+
+def test_periods_and_conditions_by_hand():
+    targets = np.array([[0, 0], [0, 1], [1, -1]])
+    trials = Trials(
+        np.zeros((3, 2, 1)),
+        targets,
+        conditions={"target": [1, 1], "rule": np.array(["go", "anti"]), "place": np.array([4, 2]), "odd": [np.nan, 0]},
+        periods={"wait": np.array([[0, 1], [0, 0]]), "go": np.array([[1, 3], [0, 2]])},
+    )
+    known = variables(trials, None, columns=("fixation",), dt=None)
+    assert set(known) == {"inputs", "target", "period", "rule", "place"}
+    joined = {name: trials.end_to_end(values) for name, values in known.items()}
+    assert joined["period"][:, 0].tolist() == [0, 1, 1, 1, 1]
+    assert joined["rule"].tolist() == [[0, 1]] * 3 + [[1, 0]] * 2
+    assert joined["place"][:, 0].tolist() == [4, 4, 4, 2, 2]
+    assert numbers_in_words(trials) == {"Periods": "0 wait, 1 go", "Columns of 'rule'": "0 anti, 1 go"}
 
 
 def test_the_evidence_starts_anew_in_each_trial(trained):
@@ -142,6 +160,103 @@ def test_other_seeds_are_other_networks(untrained):
 def test_training_changes_the_network_but_not_its_trials(trained, untrained):
     np.testing.assert_array_equal(trained.activity.variables["stimulus"], untrained.activity.variables["stimulus"])
     assert not np.array_equal(trained.projection.weights, untrained.projection.weights)
+
+
+def test_network_k_is_that_of_seed_k(untrained):
+    one, other = load(trained=False, network=2, seed=1, **QUICK), load(trained=False, seed=3, **QUICK)
+    np.testing.assert_array_equal(one.activity.timeseries, other.activity.timeseries)
+    assert not np.array_equal(one.activity.timeseries, untrained.activity.timeseries)
+
+
+def test_an_ensemble_is_its_networks_one_by_one(monkeypatch, tmp_path, trained):
+    monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path / "together"))
+    together = load_ensemble(2, **QUICK)
+    assert len(list((tmp_path / "together" / "ctrnn").iterdir())) == 2
+    monkeypatch.setattr(weights, "write_checkpoint", None)
+    from_cache = load_source(SOURCE, network=1, networks=2, **QUICK)
+    assert from_cache.name == together[1].name == "ctrnn (n_units=40, dt=100, network=1, n_trials=60)"
+    np.testing.assert_array_equal(from_cache.activity.timeseries, together[1].activity.timeseries)
+    assert together[0].provenance == trained.provenance
+    for name in ("w_in", "w_rec", "w_out"):
+        one, other = getattr(together[0].model, name), getattr(trained.model, name)
+        np.testing.assert_allclose(one, other, atol=1e-2)
+
+
+def test_the_first_of_several_trains_them_all(monkeypatch, tmp_path):
+    monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path))
+    easy = {**QUICK, "task": "GoNogo-v0"}
+    load(network=1, networks=3, **easy)
+    assert len(list((tmp_path / "ctrnn").iterdir())) == 3
+    monkeypatch.setattr(ensemble, "write_checkpoint", None)  # nothing is trained any more
+    assert len(load_ensemble(3, **easy)) == 3
+
+
+def test_checkpoints_lead_from_the_untrained_network_to_the_trained_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path))
+    easy = {**QUICK, "task": "GoNogo-v0"}
+    start, middle, end = (load(checkpoint=step, **easy) for step in (0, 50, 100))
+    np.testing.assert_array_equal(start.model.w_rec, load(trained=False, **easy).model.w_rec)
+    np.testing.assert_array_equal(end.model.w_rec, load(**easy).model.w_rec)
+    assert np.abs(middle.model.w_rec - start.model.w_rec).max() > 1e-3
+    assert np.abs(middle.model.w_rec - end.model.w_rec).max() > 1e-3
+    assert middle.provenance.notes["Training"].startswith("50 steps of 64 trials")
+    assert "a checkpoint on the way" in middle.provenance.notes["Training"]
+    with pytest.raises(InputError, match="checkpoint is 5000, but this network had solved its task after 100 steps"):
+        load(checkpoint=5000, **easy)
+    with pytest.raises(InputError, match="checkpoint is 60; there is one every 50 steps"):
+        load(checkpoint=60, **easy)
+
+
+def test_constraints_are_those_that_were_asked_for():
+    options = {"trained": False, "dale": 0.75, "sparsity": 0.4, **QUICK}
+    system = load(rule="outside", nonlinearity="softplus", noise=0.2, **options)
+    model = system.model
+    assert (model.rule, model.nonlinearity, model.noise, model.alpha) == ("outside", "softplus", 0.2, 1.0)
+    assert (model.w_rec[:, :30] >= 0).all()
+    assert (model.w_rec[:, 30:] <= 0).all()
+    assert system.annotations["sends"] == ("excitation",) * 30 + ("inhibition",) * 10
+    assert (model.w_rec == 0).mean() == pytest.approx(0.4, abs=0.03)
+    again = load(rule="outside", nonlinearity="softplus", noise=0.2, **options)
+    np.testing.assert_array_equal(system.activity.timeseries, again.activity.timeseries)
+    quiet = load(rule="outside", nonlinearity="softplus", **options)
+    assert np.abs(quiet.activity.timeseries - system.activity.timeseries).max() > 0.05
+    other = load(rule="outside", nonlinearity="softplus", seed=1, **options)
+    assert not np.array_equal(other.model.mask, model.mask)
+
+
+def test_dt_and_tau_make_alpha():
+    assert load(trained=False, tau=400.0, **QUICK).model.alpha == 0.25
+
+
+def test_timing_is_an_option_in_python_and_in_json():
+    one, other = (
+        load_source(SOURCE, trained=False, timing=timing, **QUICK)
+        for timing in ({"stimulus": 500}, '{"stimulus": 500}')
+    )
+    assert one.activity.timeseries.shape == (60 * 7, 40)
+    assert one.name == other.name == 'ctrnn (timing={"stimulus": 500}, n_units=40, dt=100, trained=false, n_trials=60)'
+    assert "stimulus 500 ms" in one.provenance.notes["Task"]
+
+
+def test_all_rules_in_one_network():
+    system = load(task="fctoolbox/Yang19-v0", trained=False, **QUICK)
+    rules = system.activity.variables["rule"]
+    assert (rules.sum(axis=1) == 1).all()
+    assert rules.shape[1] > 10
+    assert system.provenance.notes["Columns of 'rule'"].startswith("0 anti, ")
+
+
+def test_training_starts_from_given_weights(tmp_path):
+    first = load(trained=False, **QUICK)
+    np.savez(tmp_path / "w.npz", w_rec=first.model.w_rec * 0.5)
+    system = load(trained=False, initial=str(tmp_path / "w.npz"), **QUICK)
+    np.testing.assert_allclose(system.model.w_rec, first.model.w_rec * 0.5)
+    np.testing.assert_array_equal(system.model.w_in, first.model.w_in)
+    np.savez(tmp_path / "x.npz", recurrent=first.model.w_rec)
+    with pytest.raises(InputError, match="holds none of w_in, b_in, w_rec"):
+        load(initial=str(tmp_path / "x.npz"), **QUICK)
+    with pytest.raises(InputError, match=r"w_rec has shape \(40, 40\)"):
+        load(initial=str(tmp_path / "w.npz"), trained=False, **{**QUICK, "n_units": 41})
 
 
 def test_an_untrained_network_is_neither_trained_nor_kept(monkeypatch, tmp_path):
@@ -188,6 +303,23 @@ def test_global_random_state_is_left_alone():
         ({"steps": 49}, "steps is 49; it must be at least 50"),
         ({"n_trials": 1}, "n_trials is 1; it must be a whole number of at least 2"),
         ({"inputs": "fixation"}, "inputs is 'fixation'; it must be 'stimulus' or 'all'"),
+        ({"networks": 5, "network": 5}, "network is 5, but networks is 5: they are numbered 0 … 4"),
+        ({"networks": 0}, "networks is 0; it must be a whole number of at least 1"),
+        ({"network": -1}, "network is -1; it must be a whole number of at least 0"),
+        ({"checkpoint": -50}, "checkpoint is -50; it must be a whole number of at least 0"),
+        ({"checkpoint": 50, "trained": False}, "trained=false is the network before training; checkpoint"),
+        ({"tau": 0}, "tau is 0; it must be a time in ms"),
+        ({"accuracy": 1.5}, "accuracy is 1.5; it must be in (0, 1]"),
+        ({"sparsity": 1}, "sparsity is 1; it must be from 0 to below 1"),
+        ({"sparsity": "many"}, "sparsity is 'many'; it must be from 0 to below 1"),
+        ({"dale": 1.2}, "dale is 1.2; it must be the share of units that excite, from 0 to 1, or none"),
+        ({"rule": "between"}, "rule is 'between'; it must be 'inside' or 'outside'"),
+        ({"nonlinearity": "elu"}, "nonlinearity is 'elu'; it must be 'relu'"),
+        ({"noise": -1.0}, "noise is -1.0; it must be"),
+        ({"timing": "stimulus=5"}, "timing is 'stimulus=5', which is no JSON"),
+        ({"timing": {"stimulis": 500}}, "timing names period 'stimulis', which task"),
+        ({"initial": "nowhere.npz"}, "nowhere.npz cannot be read: No such file"),
+        ({"weights": "nowhere.npz"}, "nowhere.npz cannot be read: No such file"),
         ({"task": "GoNoGo-v0"}, "no task 'GoNoGo-v0'. Did you mean 'GoNogo-v0'?"),
         ({"unit": 3}, "source 'ctrnn' has no option 'unit'. Did you mean 'n_units'?"),
     ],
@@ -196,6 +328,18 @@ def test_bad_options(options, message):
     with pytest.raises(InputError) as failure:
         load_source(SOURCE, **options)
     assert str(failure.value).startswith(message)
+
+
+def test_an_ensemble_has_options_of_networks_only():
+    for options, message in (
+        ({"n": 0}, "n is 0; it must be a whole number of at least 1"),
+        ({"n": 2, "network": 1}, "load_ensemble.n. takes no network"),
+        ({"n": 2, "weights": "a.npz"}, "load_ensemble.n. takes no weights"),
+        ({"n": 2, "unit": 3}, "source 'ctrnn' has no option 'unit'"),
+        ({"n": 2, "dt": 0}, "dt is 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_ensemble(**options)
 
 
 def test_failing_to_learn_is_an_error_with_the_learning_curve():
