@@ -79,7 +79,7 @@ def train_ensemble(
     n_jobs : int
         Threads; -1 for all processors.
     chunk_size : int
-        Networks in a stack; more need more memory (3 MB each at 100 units, 110 time steps and 64 trials, 4 times).
+        Networks in a stack; each takes some 12 MB of memory (100 units, 110 time steps, 64 trials).
     device : str, optional
         Where torch computes, such as ``"cuda"``; the processor when left out. Weights are kept apart for each.
     keep_every : int, optional

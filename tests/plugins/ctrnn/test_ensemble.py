@@ -221,3 +221,42 @@ def test_a_graphics_card_learns_too(recipes):
     for each in train_ensemble(recipes, steps=1000, device="cuda"):
         assert each.solves(QUICK)
     assert weights.cached_path(recipes[0], "cuda") != weights.cached_path(recipes[0])
+
+
+@pytest.mark.slow
+def test_losses_fall_as_in_the_textbook_s_loop(recipes):
+    """Other initial weights and trials: equal in distribution over networks."""
+    n_steps, stretch = 40, 10
+    training = replace(QUICK, learning_rate=0.01, largest_gradient=float("inf"), accuracy=1.1)
+    ours = [replace(recipes[0], seed=50 + k, training=training) for k in range(8)]
+    with pytest.raises(InputError, match="8 of 8 networks failed"):
+        train_ensemble(ours, steps=n_steps)
+    mine = np.array([[look.loss for look in read_checkpoint(cached_path(each), each).curve] for each in ours])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        textbook = [textbook_losses(replace(recipes[0], seed=90 + k, training=training), n_steps) for k in range(8)]
+    theirs = np.array(textbook).reshape(8, -1, stretch).mean(axis=2)
+    assert mine.shape == theirs.shape == (8, 4)
+    error = np.sqrt((mine.var(axis=0, ddof=1) + theirs.var(axis=0, ddof=1)) / 8)
+    assert (np.abs(mine.mean(axis=0) - theirs.mean(axis=0)) < 3 * error).all()
+    assert (mine[:, 0] - mine[:, -1] > 3 * error[-1]).all()  # they do fall
+
+
+def textbook_losses(recipe, n_steps):
+    given, recurrent, out = torch.nn.Linear(3, 20), torch.nn.Linear(20, 20), torch.nn.Linear(20, 2)
+    parameters = [p for layer in (given, recurrent, out) for p in layer.parameters()]
+    optimizer, losses = torch.optim.Adam(parameters, lr=recipe.training.learning_rate), []
+    alpha = recipe.task.dt / recipe.tau
+    for step in range(n_steps):
+        trials = recipe.batch(step)
+        state, outputs = torch.zeros(trials.n_trials, 20), []
+        for now in torch.from_numpy(trials.inputs):
+            state = torch.relu((1 - alpha) * state + alpha * (given(now) + recurrent(state)))
+            outputs.append(out(state))
+        targets = torch.from_numpy(trials.targets)
+        loss = torch.nn.functional.cross_entropy(torch.stack(outputs).flatten(0, 1), targets.flatten(), ignore_index=-1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses

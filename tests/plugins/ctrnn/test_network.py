@@ -134,3 +134,80 @@ def test_a_network_checks_itself(rng):
     for alpha in (0, 1.5):
         with pytest.raises(InputError, match=r"alpha \(dt / tau\) is .*; it must lie in \(0, 1\]"):
             CTRNN(**parts, alpha=alpha)
+
+
+def test_the_leak_may_be_outside():
+    # (1 - α) h + α relu(d): 0.8·1 + 0.2·0 and 0.8·1 + 0.2·3.
+    net = CTRNN([[1.0]], [0.0], [[0.0]], [0.0], [[2.0]], [0.5], 0.2, rule="outside")
+    np.testing.assert_allclose(net.step([[1.0], [1.0]], [[-2.0], [3.0]]), [[0.8], [1.4]])
+
+
+@pytest.mark.parametrize(("nonlinearity", "expected"), [("relu", 0.6), ("tanh", np.tanh(0.6)), ("softplus", 1.0374879)])
+def test_nonlinearities_by_hand(nonlinearity, expected):
+    net = CTRNN([[1.0]], [0.0], [[0.0]], [0.0], [[2.0]], [0.5], 0.2, nonlinearity=nonlinearity)
+    np.testing.assert_allclose(net.step([0.0], [3.0]), [expected])
+    assert net.lesion([0]).step([0.0], [3.0]) == 0  # softplus of nothing is not nothing
+
+
+def test_noise_enters_the_drive(rng):
+    quiet = CTRNN([[1.0]], [0.0], [[0.0]], [0.0], [[2.0]], [0.5], 0.2, nonlinearity="tanh")
+    noisy = CTRNN([[1.0]], [0.0], [[0.0]], [0.0], [[2.0]], [0.5], 0.2, nonlinearity="tanh", noise=0.1)
+    inputs = np.zeros((4000, 1))
+    np.testing.assert_array_equal(noisy.run(inputs), quiet.run(inputs))
+    states = noisy.run(inputs, rng=3)
+    np.testing.assert_array_equal(states, noisy.run(inputs, rng=np.random.default_rng(3)))
+    # An autoregression h' = 0.8 h + 0.2 · 0.1 ξ, for tanh is the identity here.
+    assert states.std() == pytest.approx(0.02 / np.sqrt(1 - 0.8**2), rel=0.1)
+    assert not np.array_equal(states, quiet.run(inputs, rng=3))
+
+
+def test_what_the_inputs_deliver(rng):
+    net, inputs = network(rng), rng.standard_normal((5, 3))
+    np.testing.assert_allclose(net.input_drive(inputs), inputs @ net.w_in.T + net.b_in)
+    assert net.output_weights is net.w_out
+    assert net.output_bias is net.b_out
+
+
+def test_dale_s_law_and_a_mask_at_the_start():
+    rng, sign = np.random.default_rng(0), np.repeat([1, -1], [160, 40])
+    mask = np.random.default_rng(1).random((200, 200)) < 0.2
+    net = initial_network(200, 3, 2, alpha=0.2, rng=rng, sign=sign, mask=mask)
+    assert (net.w_rec * sign >= 0).all()
+    assert ((net.w_rec != 0) == mask).all()
+    # Excitation and inhibition of a unit balance on average.
+    assert abs(net.w_rec.sum()) < 0.05 * np.abs(net.w_rec).sum()
+    assert np.abs(net.w_rec[:, 160:]).max() == pytest.approx(4 / np.sqrt(200), rel=0.01)
+    for only in (1, -1):
+        one = initial_network(20, 3, 2, alpha=0.2, rng=rng, sign=np.full(20, only))
+        assert (one.w_rec * only >= 0).all()
+        assert np.isfinite(one.w_rec).all()
+    lesioned = net.lesion([0])
+    np.testing.assert_array_equal(lesioned.sign, sign)
+    np.testing.assert_array_equal(lesioned.mask, mask)
+
+
+def test_free_weights_are_as_ever():
+    nets = [initial_network(6, 3, 2, alpha=0.2, rng=np.random.default_rng(0), **o) for o in ({}, {"rule": "outside"})]
+    for name in PARAMETERS:
+        np.testing.assert_array_equal(getattr(nets[0], name), getattr(nets[1], name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rule": "between"}, "rule is 'between'; it must be 'inside' or 'outside'"),
+        ({"nonlinearity": "step"}, "nonlinearity is 'step'; it must be 'relu' or 'tanh' or 'softplus'"),
+        ({"noise": -0.1}, "noise is -0.1; it must be a standard deviation"),
+        ({"noise": np.nan}, "noise is nan; it must be a standard deviation"),
+        ({"sign": [1, 1]}, r"sign has shape \(2,\); it must hold \+1 or -1 for each of the 6 units"),
+        ({"sign": [1, 1, 0, 1, 1, 1]}, r"sign has shape \(6,\); it must hold \+1 or -1"),
+        ({"mask": np.ones((6, 5))}, r"mask has shape \(6, 5\); it must be true \(or 1\) or false"),
+        ({"mask": np.full((6, 6), 0.5)}, r"mask has shape \(6, 6\); it must be true"),
+        ({"mask": ~np.eye(6, dtype=bool)}, r"w_rec\[0, 0\], from unit 0 to unit 0, is .*, which mask forbids; constr"),
+        ({"sign": [1] * 6}, r"w_rec\[\d, \d\], from unit \d to unit \d, is -0\.\d+, which sign forbids"),
+    ],
+)
+def test_bad_dynamics_and_constraints(rng, changes, message):
+    net = network(rng)
+    with pytest.raises(InputError, match=message):
+        CTRNN(**net.parameters, alpha=0.2, **changes)
