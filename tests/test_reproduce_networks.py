@@ -99,7 +99,7 @@ def test_networks_before_and_after_training_and_a_brain(small, tmp_path):
 def test_miniatures_stand_in_where_there_are_no_data(monkeypatch):
     toy = find_source("toy")
 
-    def load(**_):
+    def load():
         raise DataUnavailable("nowhere")
 
     sources = {"real": replace(toy, name="real", load=load, miniature="toy"), "toy": toy}
