@@ -215,7 +215,7 @@ def _of_types(lesions: EnsembleLesions, specialised: SampleComparison) -> str:
     types = ", ".join(lesions.types[1:])
     paired = specialised.paired
     p = None if paired is None else paired.p_value
-    answer = "no more unequally" if p is None or p > LEVEL else (
+    answer = "not clearly more unequally" if p is None or p > LEVEL else (
         "more unequally" if specialised.difference > 0 else "less unequally"
     )  # fmt: skip
     return (
