@@ -38,7 +38,7 @@ def introduction(found: list[str]) -> str:
         "# Figures of the paper, found again\n\n"
         "Tanner et al. 2023, [arXiv:2310.20601](https://arxiv.org/abs/2310.20601): what it claims, in our words, and "
         "what was found here, whatever it is. These are the pages of\n\n"
-        f"```console\n$ fctoolbox reproduce {' '.join(found)} --quick --out out\n```\n\n"
+        f"```console no-test\n$ fctoolbox reproduce {' '.join(found)} --quick --out out\n```\n\n"
         "with few networks, nulls and draws; without `--quick` there are more of all. This page is written by "
         "`python docs/build_gallery.py out`."
     )
