@@ -72,6 +72,13 @@ def test_a_figure_that_cannot_be_made_leaves_the_others(pages, tmp_path):
     assert "no data of the mouse" in (tmp_path / "index.html").read_text()
 
 
+def test_the_index_keeps_the_pages_of_earlier_runs(pages, tmp_path):
+    reproduce(["fig2"], tmp_path)
+    reproduce(["fig1"], tmp_path)
+    index = (tmp_path / "index.html").read_text()
+    assert index.index('href="fig1.html"') < index.index('href="fig2.html"')
+
+
 def test_a_number_that_is_none_stops_before_anything_is_written(monkeypatch, tmp_path):
     make = SimpleNamespace(make=lambda **_: a_page("fig1", statistics={"r": float("nan")}))
     monkeypatch.setitem(sys.modules, "fctoolbox.reproduce.fig1", make)
@@ -106,3 +113,18 @@ def test_the_command_without_figures_says_which_there_are(tmp_path, capsys):
         main(["reproduce", "--out", str(tmp_path)])
     assert error.value.code == 2
     assert ", ".join(FIGURES) in capsys.readouterr().err
+
+
+def test_a_real_page_from_the_command_line(tmp_path, capsys):
+    main(["reproduce", "figS8", "--quick", "--rng", "1", "--out", str(tmp_path)])
+    printed = capsys.readouterr()
+    assert printed.out == f"Pages: {tmp_path / 'index.html'}\n"
+    assert printed.err.startswith(f"figS8: {FIGURES['figS8']}\n")
+    content = json.loads((tmp_path / "figS8.json").read_text())
+    assert set(content) == {
+        "figure", "title", "claim", "found", "panels", "statistics", "tables", "notes", "synthetic", "provenance",
+    }  # fmt: skip
+    for panel in content["panels"]:
+        for kind in ("svg", "png"):
+            assert (tmp_path / "figures" / f"figS8-{panel['name']}.{kind}").stat().st_size > 1000
+    assert content["found"][0] in (tmp_path / "index.html").read_text()

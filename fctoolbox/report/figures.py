@@ -1,7 +1,7 @@
 """The figures of a report, one panel each, at the width of a paper's column."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,8 @@ def module_colours(n: int) -> list[str]:
     return [_COLOURS[i % len(_COLOURS)] for i in range(n)]
 
 
-def report_figures(report: OriginReport) -> "dict[str, Figure]":
-    """All figures of a report by name, in reading order."""
+def report_figures(report: OriginReport, names: Collection[str] = NAMES) -> "dict[str, Figure]":
+    """The figures of a report by name, in reading order; those of `names` that it has."""
     import matplotlib as mpl
 
     from fctoolbox.report.places import modules_figure, slices_figure, volume_of
@@ -78,7 +78,7 @@ def report_figures(report: OriginReport) -> "dict[str, Figure]":
             report.relationship.partial_nulls, partial_r, "Similarity–connectivity correlation r, without distance"
         )
     with mpl.rc_context(STYLE):
-        return {name: figure() for name, figure in draw.items()}
+        return {name: figure() for name, figure in draw.items() if name in names}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _matrix_figure(report: OriginReport, matrix: Floats, title: str, measure: st
     )
     bar.outline.set_visible(False)
     axes.set_title(title)
-    _mark_modules(axes, labels[order], dark=signed)
+    mark_modules(axes, labels[order], dark=signed)
     _name_units(axes, [report.system.units[i] for i in order], labels[order])
     if said:
         axes.set_xlabel(f"{axes.get_xlabel()}; {said}")
@@ -160,7 +160,8 @@ def _map(name: str) -> Any:
     return mpl.colormaps[name].with_extremes(bad="#bbbbbb")
 
 
-def _mark_modules(axes: "Axes", labels: NDArray[np.intp], *, dark: bool) -> None:
+def mark_modules(axes: "Axes", labels: NDArray[np.integer[Any]], *, dark: bool) -> None:
+    """A square around each module of a matrix whose rows are ordered by these labels."""
     from matplotlib.patches import Rectangle
 
     starts = np.flatnonzero(np.diff(labels, prepend=-1))

@@ -91,7 +91,7 @@ def reproduce(
     """
     check_names(names)
     folder = Path(folder)
-    pages, failures = [], {}
+    failures = {}
     for name in dict.fromkeys(names):
         progress(f"{name}: {FIGURES[name]}")
         try:
@@ -100,8 +100,7 @@ def reproduce(
             failures[name] = str(error)
             continue
         save_page(page, folder, command=command)
-        pages.append(page)
-    save_index(pages, failures, folder, command=command)
+    save_index(folder, tuple(FIGURES), failures, command=command)
     return failures
 
 

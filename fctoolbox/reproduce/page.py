@@ -121,6 +121,7 @@ def save_page(page: Page, folder: Path, *, command: str = "") -> Path:
         "title": page.title,
         "claim": page.claim,
         "found": list(page.found),
+        "panels": [{"name": panel.name, "caption": panel.caption} for panel in page.panels],
         "statistics": page.statistics,
         "tables": [{"title": each.title, "columns": each.columns, "rows": each.rows} for each in page.tables],
         "notes": list(page.notes),
@@ -147,13 +148,28 @@ def save_page(page: Page, folder: Path, *, command: str = "") -> Path:
     return folder / f"{page.name}.html"
 
 
-def save_index(pages: Sequence[Page], failures: Mapping[str, str], folder: Path, *, command: str = "") -> Path:
-    """Write a page with the answer of each figure; its path."""
+def save_index(
+    folder: Path, names: Sequence[str], failures: Mapping[str, str] | None = None, *, command: str = ""
+) -> Path:
+    """Write a page with the answer of each figure that the folder has, of earlier runs too; its path.
+
+    Parameters
+    ----------
+    folder : Path
+    names : sequence of str
+        Of all figures there could be, in their order.
+    failures : mapping of str to str
+        The figures that could not be made, and why.
+    command : str
+        What the user typed.
+    """
     from fctoolbox.report.page import environment
 
+    failures = failures or {}
+    files = [folder / f"{name}.json" for name in names if name not in failures]
     html = environment().get_template("reproductions.html.jinja").render(
         title="fctoolbox: figures reproduced",
-        pages=pages,
+        pages=[json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()],
         failures=failures,
         command=command,
         versions=_versions(()),
