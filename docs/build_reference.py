@@ -13,6 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import fctoolbox.function
 import fctoolbox.nulls
 
 TARGET = Path(__file__).resolve().parent / "reference" / "api.md"
@@ -31,6 +32,15 @@ _GROUPS = {
     "Your own files": ("matrices.read_system",),
     "Subjects": ("analyse_subjects", "SubjectsReport", "load_subjects", "group_system"),
     "Networks of an annotation": ("analyse_systems", "SystemsReport"),
+    "What modules carry": tuple(f"function.{name}" for name in fctoolbox.function.__all__),
+    "How inputs make modules": tuple(
+        f"generative.{name}" for name in (
+            "sample_connectivity", "expected_connectivity", "connectivity_by_samples", "modules_by_inputs",
+            "modules_by_chosen_inputs", "sign_model", "sign_model_q", "difference_model", "difference_model_q",
+            "sign_difference_model", "six_rules", "module_inputs",
+        )
+    ),
+    "Figures of the paper": ("reproduce.reproduce", "reproduce.make_page", "reproduce.Page"),
     "The steps, one by one": (
         "cosine_similarity", "functional_connectivity", "relationship_r", "detect_communities", "Communities",
         "LowRankNull", "modularity", "modularities",
