@@ -129,7 +129,10 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
                 "method). Permuted: the same modules dealt anew to the units.",
             ),
         ),
-        statistics={name: [_in_json(one) for one in each] for name, each in every.items()},
+        statistics={
+            "mouse": {"system": system.name, **_in_json(real)},
+            **{name: [_in_json(one) for one in each] for name, each in groups.items()},
+        },
         notes=(
             DERIVED,
             "Modules: best partition of the cosine similarity of the input projections. The p-value is small for any "

@@ -96,7 +96,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
             "n_restarts": n_restarts,
             "random": _counts(random_weights),
             "own": {"ratio": OWN_RATIO, "n_inputs": list(N_INPUTS[1:-1]), "n_modules": [each.n for each in own]},
-            system.name: _counts(chosen),
+            "mouse": {"system": system.name, **_counts(chosen)},
         },
         notes=(
             DERIVED,
