@@ -105,6 +105,10 @@ def test_units_of_no_module_are_in_no_set(network):
     some = np.where(module == 2, -1, module)
     found = lesion_modules(system, some, n_random=50, rng=0)
     assert found.sizes == (8, 8)
+    # With all others out, the only set of eight is the module.
+    alone = lesion_modules(system, np.where(module == 0, 0, -1), n_random=20, rng=0)
+    for control in (alone.same_size[0], alone.same_weight[0]):
+        assert (control.accuracy == alone.accuracy[0]).all()
     whole = lesion_modules(system, np.zeros(24, dtype=int), n_random=20, rng=0)
     assert whole.accuracy[0].tolist() == whole.without_any.tolist()
     assert whole.same_size[0].tests[0].p_value == 1  # there is one set of that size

@@ -165,6 +165,18 @@ def test_corrected_p_over_many_columns_of_noise():
     assert all((each.p_corrected >= each.p - 1e-12).all() for each in found[:20])
 
 
+def test_the_best_of_many_lags_of_noise_is_no_finding():
+    n_repeats, lags = 150, np.arange(-5, 6.0)
+    found = []
+    for repeat in range(n_repeats):
+        rng = np.random.default_rng(20_000 + repeat)
+        module, variable = rng.standard_normal((2, 15 * 16))
+        trials = numbers([16] * 15)
+        found.append(relate(module, variable, trials=trials, sampling_interval=1, lags=lags, n_nulls=99, rng=rng))
+    assert np.count_nonzero([each.p_any_lag[0, 0] <= 0.05 for each in found]) <= binom.ppf(0.999, n_repeats, 0.05)
+    assert np.mean([each.p.min() <= 0.05 for each in found]) > 0.2  # of the best lag, had nobody counted the others
+
+
 def test_same_seed_same_p(rng):
     module, variable = smooth(rng, 12, 10), smooth(rng, 12, 10)
     one, again, other = (
