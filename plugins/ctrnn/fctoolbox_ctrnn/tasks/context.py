@@ -43,6 +43,7 @@ class Context(Design):
         "Mante et al. 2013, Context-dependent computation by recurrent dynamics in prefrontal cortex",
         "https://doi.org/10.1038/nature12742",
     )
+    hidden: ClassVar[tuple[str, ...]] = ("target", "coherence")
     inputs: ClassVar[Places] = {
         FIXATION: 0,
         "stim1_mod1": 1,

@@ -37,6 +37,8 @@ class Design(ABC):
     noise: float
 
     paper: ClassVar[tuple[str, str]]
+    # Conditions that the answer depends on and noise may hide; none where it hardly can (see `ideal_accuracy`).
+    hidden: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

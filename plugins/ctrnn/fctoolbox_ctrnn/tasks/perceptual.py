@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fctoolbox_ctrnn.plans import Conditions, Plan
-from fctoolbox_ctrnn.tasks.design import FIXATION, Design, Places
+from fctoolbox_ctrnn.tasks.design import DECIDABLE, FIXATION, Design, Places
 from fctoolbox_ctrnn.tasks.environment import DesignedTask
 from fctoolbox_ctrnn.timing import Duration
 
@@ -39,6 +39,7 @@ class Perceptual(Design):
         "Britten et al. 1992, The analysis of visual motion",
         "https://doi.org/10.1523/JNEUROSCI.12-12-04745.1992",
     )
+    hidden: ClassVar[tuple[str, ...]] = ("target", "coherence")
     inputs: ClassVar[Places] = {FIXATION: 0, "stimulus": range(1, 3)}
     responses: ClassVar[Places] = {FIXATION: 0, "choice": range(1, 3)}
 
@@ -55,7 +56,8 @@ class Perceptual(Design):
         sign = np.where(target[:, None] == [1, 2], 1, -1)
         means[:, during, 1:] = 0.5 + sign * coherence[:, None] / 200
         noise[:, during, 1:] = self.noise / np.sqrt(dt)
-        return self.planned(conditions, means, noise, dt, rng)
+        told = {**conditions, DECIDABLE: coherence != 0}
+        return self.planned(told, means, noise, dt, rng)
 
 
 class PerceptualDecisionMaking(DesignedTask):

@@ -131,6 +131,12 @@ class Decide(Ruled):
     strengths: ClassVar[tuple[float, ...]] = (30.0, 60.0, 100.0)
 
     @property
+    def hidden(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The strengths that count, and the coin where they can be equal."""
+        coin = ("coin",) if len(self.counted) > 1 else ()
+        return *(f"pair_mod{modality}" for modality in self.counted), *coin
+
+    @property
     def delayed(self) -> bool:
         """Whether the stimuli follow one another."""
         return "stim1" in self.timing
