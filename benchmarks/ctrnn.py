@@ -130,7 +130,7 @@ def training_per_network():
 
 def loss_curves():
     """The loss at the end of some training, in many networks: ours beside the textbook's, other seeds each."""
-    task, n_steps, last = read_task(TASK_ID, DT), 150, 30
+    task, n_steps, last = read_task(TASK_ID, DT), 120, 30
     training = Training(n_trials=N_TRIALS, largest_gradient=float("inf"), evaluate_every=last)
     recipes = [Cut(task, N_UNITS, TAU, seed, training) for seed in range(N_NETWORKS)]
     torch.set_num_threads(1)

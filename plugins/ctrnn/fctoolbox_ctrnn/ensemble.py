@@ -106,7 +106,7 @@ def train_ensemble(
     known: dict[Path, _Training] = {}
     order = []
     for number, recipe in enumerate(recipes):
-        path = cached_path(recipe, where)
+        path = cached_path(recipe, device)
         order.append(path)
         if path not in known:
             known[path] = _begun(number, recipe, path, keep_every)
@@ -141,7 +141,7 @@ def checkpoints(recipe: Recipe, *, steps: int, every: int = 50, device: str | No
         As `train_ensemble`, or if `every` is no such multiple.
     """
     (last,) = train_ensemble([recipe], steps=steps, n_jobs=1, device=device, keep_every=every)
-    path = cached_path(recipe, device or "cpu")
+    path = cached_path(recipe, device)
     along = [read_checkpoint(kept_path(path, step), recipe) for step in range(every, last.step, every)]
     return (Checkpoint(recipe.start(), {}), *(each for each in along if each is not None), last)
 

@@ -15,12 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError
-from fctoolbox_ctrnn.network import CTRNN, PARAMETERS
-from fctoolbox_ctrnn.scan import Dynamics, Tensors, Workspace, loss_and_gradients, run_stack
+from fctoolbox_ctrnn.network import CTRNN
+from fctoolbox_ctrnn.scan import Dynamics, Workspace, loss_and_gradients, run_stack
+from fctoolbox_ctrnn.stack import Moments, Stack
 from fctoolbox_ctrnn.trials import ENDED, Trials
 
-_BETAS = (0.9, 0.999)
-_EPSILON = 1e-8
 # Validation trials that go through the networks together: all of them would need some hundred MB of buffers.
 _BLOCK = 64
 
@@ -85,7 +84,7 @@ class Checkpoint:
     """
 
     network: CTRNN
-    moments: dict[str, NDArray[np.float32]]
+    moments: Moments
     curve: tuple[Evaluation, ...] = ()
 
     @property
@@ -188,7 +187,8 @@ def advance_together(
     first = learners[0].checkpoint.network
     dynamics = Dynamics(first.alpha, first.rule, first.nonlinearity)
     with torch.no_grad():
-        stack = _Stack([learner.checkpoint for learner in learners], workspace.device)
+        checkpoints = [learner.checkpoint for learner in learners]
+        stack = Stack([c.network for c in checkpoints], [c.moments for c in checkpoints], workspace.device)
         losses = []
         for k in range(training.evaluate_every):
             if stopped():
@@ -202,54 +202,21 @@ def advance_together(
         ]
 
 
-class _Stack:
-    """The tensors of several networks side by side, which training overwrites."""
-
-    def __init__(self, checkpoints: Sequence[Checkpoint], device: str) -> None:
-        def stacked(arrays: list[NDArray[Any]]) -> torch.Tensor:
-            # Transposed, vectors with a first axis of 1: see scan.py.
-            whole = np.stack([array.T if array.ndim == 2 else array[None] for array in arrays])
-            return torch.from_numpy(whole.astype(np.float32, order="C")).to(device)
-
-        def moment(which: str, name: str) -> torch.Tensor:
-            return stacked(
-                [c.moments.get(f"{which}_{name}", np.zeros_like(getattr(c.network, name))) for c in checkpoints]
-            )
-
-        networks = [checkpoint.network for checkpoint in checkpoints]
-        self.parameters: Tensors = {name: stacked([getattr(n, name) for n in networks]) for name in PARAMETERS}
-        self.means: Tensors = {name: moment("exp_avg", name) for name in PARAMETERS}
-        self.squares: Tensors = {name: moment("exp_avg_sq", name) for name in PARAMETERS}
-        self.steps = np.array([checkpoint.step for checkpoint in checkpoints])
-        self.mask = self.sign = None
-        if any(n.mask is not None for n in networks):
-            self.mask = stacked([np.ones(n.w_rec.shape) if n.mask is None else n.mask for n in networks])
-        if any(n.sign is not None for n in networks):
-            # 0 where a network's senders are free.
-            self.sign = stacked([np.zeros(n.n_units) if n.sign is None else n.sign for n in networks]).mT
-
-    def arrays(self, tensors: Tensors, e: int) -> dict[str, NDArray[np.float32]]:
-        """Those of one network, as the network has them."""
-        return {
-            name: np.ascontiguousarray(t[e, 0].cpu() if name.startswith("b_") else t[e].T.cpu()).copy()
-            for name, t in tensors.items()
-        }
-
-
 def _take_step(
-    stack: _Stack, learners: Sequence[Learner], k: int, dynamics: Dynamics, training: Training, workspace: Workspace
+    stack: Stack, learners: Sequence[Learner], k: int, dynamics: Dynamics, training: Training, workspace: Workspace
 ) -> torch.Tensor:
     steps = [learner.checkpoint.step + k for learner in learners]
     batches = [learner.trials_of_step(step) for learner, step in zip(learners, steps, strict=True)]
     inputs, targets = _side_by_side(batches, workspace)
     noise = _noise(learners, [_generator(*each) for each in zip(learners, steps, strict=True)], batches, workspace)
     losses, gradients = loss_and_gradients(stack.parameters, inputs, targets, dynamics, workspace, noise=noise)
-    if stack.mask is not None:
-        gradients["w_rec"].mul_(stack.mask)
-    _cut_(gradients, training.largest_gradient)
-    _adam_(stack, gradients, stack.steps + k + 1, training.learning_rate, workspace)
-    if stack.sign is not None:
-        _reflect_(stack, stack.sign)
+    stack.descend_(
+        gradients,
+        np.array(steps) + 1,
+        workspace,
+        learning_rate=training.learning_rate,
+        largest_gradient=training.largest_gradient,
+    )
     return losses
 
 
@@ -294,43 +261,8 @@ def _noise(
     return noise
 
 
-def _cut_(gradients: Tensors, largest: float) -> None:
-    """Shorten each network's gradient to that Euclidean norm."""
-    squares = torch.stack([each.square().sum((1, 2)) for each in gradients.values()])
-    factor = torch.clamp(largest / (squares.sum(0).sqrt() + 1e-6), max=1)[:, None, None]
-    for each in gradients.values():
-        each.mul_(factor)
-
-
-def _adam_(stack: _Stack, gradients: Tensors, steps: NDArray[Any], learning_rate: float, workspace: Workspace) -> None:
-    """A step of Adam (Kingma & Ba 2015, arXiv:1412.6980); `steps` counts from 1, for each network its own."""
-
-    def per_network(values: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(values.astype(np.float32))[:, None, None].to(workspace.device)
-
-    fast, slow = _BETAS
-    rate, root = per_network(learning_rate / (1 - fast**steps)), per_network(np.sqrt(1 - slow**steps))
-    for name, gradient in gradients.items():
-        mean, square = stack.means[name], stack.squares[name]
-        mean.lerp_(gradient, 1 - fast)
-        square.mul_(slow).addcmul_(gradient, gradient, value=1 - slow)
-        change = torch.sqrt(square, out=workspace.buffer("change", *square.shape))
-        torch.div(mean, change.div_(root).add_(_EPSILON), out=change)
-        stack.parameters[name].sub_(change.mul_(rate))
-
-
-def _reflect_(stack: _Stack, sign: torch.Tensor) -> None:
-    """Turn back the weights that crossed zero against Dale's law, and their momentum with them.
-
-    This is training of W in ``|W| · sign(sender)``, seen in the weights that act.
-    """
-    crossed = stack.parameters["w_rec"] * sign < 0
-    for each in (stack.parameters["w_rec"], stack.means["w_rec"]):
-        each.copy_(torch.where(crossed, -each, each))
-
-
 def _look(
-    stack: _Stack, learners: Sequence[Learner], dynamics: Dynamics, training: Training, workspace: Workspace
+    stack: Stack, learners: Sequence[Learner], dynamics: Dynamics, training: Training, workspace: Workspace
 ) -> tuple[list[float], list[bool]]:
     """Of each network, the share of validation trials that it answers correctly, and whether any unit is active."""
     generators = [_generator(each, each.checkpoint.step + training.evaluate_every) for each in learners]
@@ -358,7 +290,7 @@ def _look(
 
 
 def _outcome(
-    stack: _Stack, e: int, learner: Learner, losses: NDArray[Any], accuracy: float, alive: bool, training: Training
+    stack: Stack, e: int, learner: Learner, losses: NDArray[Any], accuracy: float, alive: bool, training: Training
 ) -> Outcome:
     before = learner.checkpoint
     exploded = np.flatnonzero(~(losses <= training.largest_loss))  # NaN is not below anything
@@ -378,14 +310,9 @@ def _outcome(
             "validation trial, and nothing can be learned any more; try another seed, a smaller learning_rate (now "
             f"{training.learning_rate:g}) or nonlinearity='softplus' (now {before.network.nonlinearity!r})",
         )
-    moments = {
-        f"{moment}_{name}": array
-        for moment, tensors in (("exp_avg", stack.means), ("exp_avg_sq", stack.squares))
-        for name, array in stack.arrays(tensors, e).items()
-    }
-    trained: dict[str, Any] = stack.arrays(stack.parameters, e)
     look = Evaluation(step, float(losses.mean()), accuracy)
-    return Outcome(Checkpoint(replace(before.network, **trained), moments, (*before.curve, look)))
+    trained: dict[str, Any] = stack.network(e)
+    return Outcome(Checkpoint(replace(before.network, **trained), stack.moments(e), (*before.curve, look)))
 
 
 @contextmanager

@@ -7,10 +7,11 @@ training, so a finished and an interrupted training differ only in whether the c
 import hashlib
 import importlib.metadata
 import json
+import threading
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,16 @@ CODE_VERSION = 2
 
 # What numbers are drawn for; each purpose has its own, so that more of one leave the others as they are.
 _TRAINING, _VALIDATION, _FRESH, _WEIGHTS, _NOISE = range(5)
+
+
+# Drawing silences neurogym's warnings, which Python does for all threads at once: two that overlap would leave the
+# filters of one behind. Nothing is lost, for neurogym draws in Python and so one thread at a time.
+_DRAWING = threading.Lock()
+
+
+def _drawn(task: Task, n_trials: int, *, seed: Sequence[int]) -> Trials:
+    with _DRAWING:
+        return draw_trials(task, n_trials, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,16 +99,16 @@ class Recipe:
 
     def batch(self, step: int) -> Trials:
         """The trials of a training step."""
-        return draw_trials(self.task, self.training.n_trials, seed=(self.seed, _TRAINING, step))
+        return _drawn(self.task, self.training.n_trials, seed=(self.seed, _TRAINING, step))
 
     def validation(self) -> Trials:
         """The trials that decide whether the task is solved: none without coherence."""
-        trials = draw_trials(self.task, self.training.n_validation, seed=(self.seed, _VALIDATION))
+        trials = _drawn(self.task, self.training.n_validation, seed=(self.seed, _VALIDATION))
         return trials.select(np.flatnonzero(trials.coherent))
 
     def fresh(self, n_trials: int) -> Trials:
         """Trials that neither training nor validation has seen."""
-        return draw_trials(self.task, n_trials, seed=(self.seed, _FRESH))
+        return _drawn(self.task, n_trials, seed=(self.seed, _FRESH))
 
     def noise_of_step(self, step: int) -> np.random.Generator:
         """The generator of the recurrent noise in a training step."""
@@ -120,7 +131,7 @@ class Recipe:
             "arrays": {name: _digest({name: array}) for name, array in as_numbers.items()},
         }
 
-    def content_hash(self, device: str = "cpu") -> str:
+    def content_hash(self, device: str | None = None) -> str:
         """The SHA-256 of all that defines the network, trials included: a task's name promises nothing.
 
         Other devices than the processor round otherwise, and training magnifies that: their networks are others.
@@ -129,7 +140,7 @@ class Recipe:
         definition = {
             **self.definition(),
             "code": CODE_VERSION,
-            "device": device.partition(":")[0],
+            "device": (device or "cpu").partition(":")[0],
             "torch": importlib.metadata.version("torch"),
             "trials": _digest({"inputs": batch.inputs, "targets": batch.targets}),
             "validation": _digest({"inputs": validation.inputs, "targets": validation.targets}),
@@ -163,8 +174,8 @@ def trained_network(recipe: Recipe, *, steps: int) -> Checkpoint:
     return checkpoint
 
 
-def cached_path(recipe: Recipe, device: str = "cpu") -> Path:
-    """Where the network of a recipe is kept."""
+def cached_path(recipe: Recipe, device: str | None = None) -> Path:
+    """Where the network of a recipe is kept; the processor's when device is left out."""
     return cache_folder() / "ctrnn" / f"{recipe.content_hash(device)}.npz"
 
 

@@ -1,6 +1,7 @@
 """Ensembles: each network as if it were alone, kept at each look, and every failure said once all are done."""
 
 import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +118,12 @@ def test_threads_and_settings_of_torch_stay_as_they_were(recipes):
         torch.set_num_threads(before)
     assert torch.equal(torch.get_rng_state(), random)
     assert threading.active_count() <= running + 1  # tqdm's monitor
+
+
+def test_filters_of_warnings_stay_as_they_were(recipes):
+    before = list(warnings.filters)
+    train_ensemble(recipes, steps=1000, n_jobs=4, chunk_size=1)
+    assert warnings.filters == before
 
 
 def test_failures_are_said_when_the_others_are_done(recipes):

@@ -201,6 +201,7 @@ def test_all_that_defines_the_weights_is_in_their_name(recipe, monkeypatch):
     assert recipe.content_hash() == hashes[0]
     hashes.append(recipe.content_hash("cuda:1"))
     assert hashes[-1] == recipe.content_hash("cuda")
+    assert hashes[0] == recipe.content_hash("cpu")
     monkeypatch.setattr(weights, "CODE_VERSION", -1)
     hashes.append(recipe.content_hash())
     monkeypatch.undo()
