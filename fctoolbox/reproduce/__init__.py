@@ -26,7 +26,7 @@ Progress = Callable[[str], object]
 
 
 def make_page(
-    name: str, *, quick: bool = False, rng: int = 0, workers: Workers | None = None, progress: Progress = lambda _: None
+    name: str, *, quick: bool = False, rng: int = 0, workers: Workers | None = None, progress: Progress | None = None
 ) -> Page:
     """One figure's page, computed.
 
@@ -53,7 +53,7 @@ def make_page(
     """
     check_names([name])
     module = import_module(f"fctoolbox.reproduce.{name}")
-    page: Page = module.make(quick=quick, rng=rng, workers=workers or Workers(), progress=progress)
+    page: Page = module.make(quick=quick, rng=rng, workers=workers or Workers(), progress=progress or _silent)
     return page
 
 
@@ -64,7 +64,7 @@ def reproduce(
     quick: bool = False,
     rng: int = 0,
     workers: Workers | None = None,
-    progress: Progress = lambda _: None,
+    progress: Progress | None = None,
     command: str = "",
 ) -> dict[str, str]:
     """Compute pages and write them: ``NAME.html``, ``NAME.json`` and figures each, and ``index.html``.
@@ -93,7 +93,7 @@ def reproduce(
     folder = Path(folder)
     failures = {}
     for name in dict.fromkeys(names):
-        progress(f"{name}: {FIGURES[name]}")
+        (progress or _silent)(f"{name}: {FIGURES[name]}")
         try:
             page = make_page(name, quick=quick, rng=rng, workers=workers, progress=progress)
         except InputError as error:  # the other figures need not suffer from data that this one lacks
@@ -102,6 +102,10 @@ def reproduce(
         save_page(page, folder, command=command)
     save_index(folder, tuple(FIGURES), failures, command=command)
     return failures
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 def check_names(names: Sequence[str]) -> None:
