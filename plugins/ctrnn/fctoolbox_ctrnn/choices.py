@@ -27,6 +27,8 @@ def check_options(options: Options) -> None:
     if networks is not None and network >= networks:
         raise InputError(f"network is {network}, but networks is {networks}: they are numbered 0 … {networks - 1}")
     for name, above, below in (("tau", 0, np.inf), ("accuracy", 0, 1 + 1e-9), ("sparsity", -1e-9, 1)):
+        if name == "accuracy" and options[name] is None:
+            continue
         if not _is_number(options[name]) or not above < options[name] < below:
             words = {"tau": "a time in ms", "accuracy": "in (0, 1]", "sparsity": "from 0 to below 1"}[name]
             raise InputError(f"{name} is {options[name]!r}; it must be {words}")

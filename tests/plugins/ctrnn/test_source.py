@@ -356,3 +356,18 @@ def test_describing_the_source_imports_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_training_shall_reach_lies_below_what_noise_allows():
+    from fctoolbox_ctrnn.ideal import ideal_accuracy
+    from fctoolbox_ctrnn.source import _wanted_accuracy
+    from fctoolbox_ctrnn.trials import read_task
+
+    decisions, context = (
+        read_task(f"fctoolbox/{name}-v0", 20) for name in ("PerceptualDecisionMaking", "ContextDecisionMaking")
+    )
+    assert _wanted_accuracy(decisions, None) == 0.97
+    assert 0.9 < _wanted_accuracy(context, None) < ideal_accuracy(context) < 0.97
+    assert _wanted_accuracy(context, 0.9) == 0.9
+    with pytest.raises(InputError, match=r"accuracy is 0.97, but .*lets an ideal observer reach 0.9\d\d only"):
+        _wanted_accuracy(context, 0.97)
