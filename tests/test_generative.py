@@ -284,6 +284,9 @@ def test_modules_and_inputs_by_any_name(rng):
     named = module_inputs(weights * rng.uniform(0.5, 2, (30, 1)), np.array(["a", "b", "c"])[labels], n_nulls=20, rng=15)
     np.testing.assert_allclose(one.profile, named.profile, atol=1e-10)
     np.testing.assert_allclose(one.null.values, named.null.values, atol=1e-10)
+    unit = weights / np.linalg.norm(weights, axis=1)[:, None]
+    by_hand = [((unit - unit.mean(axis=0)) / unit.std(axis=0))[labels == label].mean(axis=0) for label in range(3)]
+    np.testing.assert_allclose(one.profile, by_hand, atol=1e-10)
     turned = module_inputs(-weights, labels, n_nulls=20, rng=15)
     assert turned.strength == pytest.approx(one.strength)
 
