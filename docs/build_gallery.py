@@ -50,6 +50,7 @@ def section(name: str, pages: Path, into: Path) -> str:
     shown = SHOWN.get(name, next(iter(captions)))
     shown = shown if shown in captions else next(iter(captions))
     small_copy(pages / "figures" / f"{name}-{shown}.png", into / f"{name}.png")
+    caption = sentence(captions[shown])
     answer, *more = page["found"]
     command = shlex.join(["fctoolbox", "reproduce", name, "--quick", "--out", "out"])
     synthetic = ["*Synthetic data stand for real ones here; they are no finding.*"] if page["synthetic"] else []
@@ -61,8 +62,8 @@ def section(name: str, pages: Path, into: Path) -> str:
                 f"**Claim.** {sentence(page['claim'])}",
                 f"**Found.** {sentence(answer)}",
                 *(f"- {sentence(each)}" for each in more),
-                f"![{captions[shown]}]({name}.png)",
-                f"*{captions[shown]}* Again: `{command}`",
+                f"![{caption}]({name}.png)",
+                f"*{caption}* Again: `{command}`",
             ]
         )
         .replace("\n\n- ", "\n- ")

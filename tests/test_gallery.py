@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parent.parent / "docs" / "build_gallery.py"
 def a_page(folder, name, **changes):
     page = {
         "title": "A title", "claim": "a claim.", "found": ["The a_b answer.", "And more.", "And even more."],
-        "panels": [{"name": "one", "caption": "First."}, {"name": "lesions", "caption": "Lesions."}],
+        "panels": [{"name": "one", "caption": "First Q*."}, {"name": "lesions", "caption": "Lesions."}],
         "synthetic": False,
     }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(page | changes))
@@ -38,7 +38,7 @@ def test_each_page_has_its_claim_what_was_found_and_a_small_picture(tmp_path):
     assert "$ fctoolbox reproduce fig1 figS4 --quick" in text
     assert text.count("**Claim.** A claim.\n\n**Found.** The a\\_b answer.\n\n- And more.\n- And even more.\n\n![") == 2
     assert "![Lesions.](fig1.png)" in text
-    assert "![First.](figS4.png)" in text
+    assert "![First Q\\*.](figS4.png)" in text
     assert text.count("Synthetic data stand") == 1
     assert sorted(path.name for path in into.iterdir()) == ["README.md", "fig1.png", "figS4.png"]
     with Image.open(into / "fig1.png") as picture:

@@ -106,7 +106,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
         name="fig3",
         title="Input projections and functional connectivity: networks, mouse, human",
         claim=CLAIM,
-        found=(*_of_networks(before, after, compared), *(_of_brain(name, each) for name, each in brains.items())),
+        found=(*_of_networks(before, after, compared, brains), *(_of_brain(name, each) for name, each in brains.items())),
         panels=(*_training_panels(before, after, compared), *_panels(reports)),
         tables=(_systems_table(reports), _networks_table(before, after)),
         statistics={
@@ -141,15 +141,19 @@ def or_miniature(name: str) -> RecurrentSystem:
 
 
 def _of_networks(
-    before: Sequence[Origin], after: Sequence[Origin], compared: dict[str, SampleComparison]
+    before: Sequence[Origin],
+    after: Sequence[Origin],
+    compared: dict[str, SampleComparison],
+    brains: dict[str, OriginReport],
 ) -> tuple[str, str]:
     n = len(after)
     beyond_r, beyond_q = (sum(getattr(o, p) <= _LEVEL for o in after) for p in ("p_r", "p_q"))
     constant = [o.n_constant for o in after]
+    others = "".join(f"; in the {name} at {each.relationship.pearson_r:.3f}" for name, each in brains.items())
     return (
         f"Over {n} trained networks, similarity of input projections and functional connectivity are correlated at r = "
-        f"{spread([o.r for o in after])}; before training at {spread([o.r for o in before])}. "
-        f"{_change('Training', 'r', compared['r'])} r is beyond that of exchanged units in {beyond_r} of {n}.",
+        f"{spread([o.r for o in after])}; before training at {spread([o.r for o in before])}{others}. "
+        f"{_change('Training', 'r', compared['r'])} r is beyond that of exchanged units in {beyond_r} of {n} networks.",
         f"Networks: the modules of the inputs, imposed on functional connectivity, reach an induced Q* of "
         f"{spread([o.q for o in after])} after training ({spread([o.q for o in before])} before), beyond exchanged "
         f"units in {beyond_q} of {n}, where the best partition reaches {spread([o.q_best for o in after])}. "

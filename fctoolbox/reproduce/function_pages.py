@@ -164,6 +164,7 @@ def function_page(
             "itself; exchanging trials keeps it, so that only the networks in brackets say more.",
             "A lesion sets the readout weights of a module's units to 0. Networks are the samples of all tests over "
             "the ensemble: each gives one number, the mean over its modules, and is its own partner.",
+            "Accuracy counts all trials, and where a task has trials of no coherence these too, which nobody can know.",
             "The worst of several modules is low by that alone: beside it stands the worst of as many random sets.",
             "Which modules a network has, what random sets stand beside a lesion and how types of trials are told "
             "apart are choices of fctoolbox; the paper's own code and numbers were not at hand.",
