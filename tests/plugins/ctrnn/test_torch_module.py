@@ -138,6 +138,8 @@ def test_lesions_silence_units_and_what_they_send():
             lesioned.w_in[rows], lesioned.b_in[rows], lesioned.w_rec[np.ix_(rows, kept)], lesioned.b_rec[rows]
         )
         np.testing.assert_allclose(alone.run(inputs), states[:, kept], atol=1e-12)
+        state = np.ones(lesioned.n_states)
+        assert not lesioned.step(state, inputs[0]).reshape(-1, N)[:, [0, 1, 4]].any()
         with pytest.raises(InputError, match="there is no unit 9 to lesion; units are 0 … 8"):
             system.model.lesion([9])
 
