@@ -106,7 +106,10 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
         name="fig3",
         title="Input projections and functional connectivity: networks, mouse, human",
         claim=CLAIM,
-        found=(*_of_networks(before, after, compared, brains), *(_of_brain(name, each) for name, each in brains.items())),
+        found=(
+            *_of_networks(before, after, compared, brains),
+            *(_of_brain(name, each) for name, each in brains.items()),
+        ),
         panels=(*_training_panels(before, after, compared), *_panels(reports)),
         tables=(_systems_table(reports), _networks_table(before, after)),
         statistics={
