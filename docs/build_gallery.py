@@ -79,12 +79,12 @@ def sentence(text: str) -> str:
 
 
 def small_copy(picture: Path, copy: Path) -> None:
-    """At most some 40 KB: a few colours are enough for lines and points."""
+    """At most some 40 KB: a few colours are enough, and those of small points are among them."""
     with Image.open(picture) as image:
         width = WIDE if image.width > 1.6 * image.height else NARROW
         height = round(image.height * width / image.width)
         small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-        small.quantize(64, dither=Image.Dither.NONE).save(copy, optimize=True)
+        small.quantize(128, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(copy, optimize=True)
 
 
 if __name__ == "__main__":

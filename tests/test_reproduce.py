@@ -74,8 +74,10 @@ def test_a_figure_that_cannot_be_made_leaves_the_others(pages, tmp_path):
 
 def test_the_index_keeps_the_pages_of_earlier_runs(pages, tmp_path):
     reproduce(["fig2"], tmp_path)
-    reproduce(["fig1"], tmp_path)
+    (tmp_path / "fig3.json").write_bytes((tmp_path / "fig2.json").read_bytes())  # of a run that had its data
+    reproduce(["fig1", "fig3"], tmp_path)
     index = (tmp_path / "index.html").read_text()
+    assert index.count('href="fig2.html"') == 1
     assert index.index('href="fig1.html"') < index.index('href="fig2.html"')
 
 

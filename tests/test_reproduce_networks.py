@@ -68,14 +68,14 @@ def test_the_same_seed_gives_the_same_page_and_another_one_does_not(small):
 
 
 def test_how_unequally_a_lesion_harms_types_of_trials():
-    control = SimpleNamespace(accuracy=np.array([[0.9, 0.9, 0.9], [0.7, 0.9, 0.5]]))
+    control = SimpleNamespace(accuracy=np.array([[0.9, 0.9, 0.9], [0.7, 0.9, 0.5], [0.1, 0.9, 0.5]]))
     report = SimpleNamespace(
         intact=np.array([1.0, 1.0, 1.0]),
-        accuracy=np.array([[0.75, 1.0, 0.5], [0.8, 0.7, 0.9]]),
+        accuracy=np.array([[0.1, 1.0, 0.5], [0.8, 0.7, 0.9]]),
         same_size=(control, control),
     )
     assert function_pages._selectivity(report) == pytest.approx((0.5 + 0.2) / 2)
-    assert function_pages._selectivity_by_chance(report) == pytest.approx((0 + 0.4) / 2)
+    assert function_pages._selectivity_by_chance(report) == pytest.approx((0 + 0.4 + 0.4) / 3)
 
 
 def test_networks_before_and_after_training_and_a_brain(small, tmp_path):
