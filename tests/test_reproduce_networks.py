@@ -9,7 +9,7 @@ import pytest
 
 from fctoolbox.errors import DataUnavailable
 from fctoolbox.plugins import find_source
-from fctoolbox.reproduce import draw, fig3, function_pages, make_page, networks, reproduce
+from fctoolbox.reproduce import brains, draw, fig3, function_pages, make_page, networks, reproduce
 from tests.networks import decisions
 
 N = 3
@@ -103,11 +103,13 @@ def test_miniatures_stand_in_where_there_are_no_data(monkeypatch):
         raise DataUnavailable("nowhere")
 
     sources = {"real": replace(toy, name="real", load=load, miniature="toy"), "toy": toy}
-    monkeypatch.setattr(fig3, "find_source", sources.__getitem__)
-    assert fig3.or_miniature("real").provenance.source == "toy"
+    monkeypatch.setattr(brains, "find_source", sources.__getitem__)
+    said = []
+    assert brains.or_miniature("real", said.append).provenance.source == "toy"
+    assert said == ["the files of real are not there (`fctoolbox fetch real` says how to get them); toy instead"]
     sources["real"] = replace(sources["real"], miniature="")
     with pytest.raises(DataUnavailable, match="nowhere"):
-        fig3.or_miniature("real")
+        brains.or_miniature("real", said.append)
 
 
 def test_networks_are_loaded_one_at_a_time_and_trained_together(monkeypatch):

@@ -8,15 +8,13 @@ import numpy as np
 
 from fctoolbox.chance import IN_SHORT, recommended
 from fctoolbox.chunks import Workers
-from fctoolbox.errors import DataUnavailable
 from fctoolbox.origin import OriginReport, analyse_origin
-from fctoolbox.plugins import find_source, load_source
 from fctoolbox.report.figures import report_figures
+from fctoolbox.reproduce.brains import or_miniature
 from fctoolbox.reproduce.draw import p_in_words, spread, strips_figure
 from fctoolbox.reproduce.networks import DECISIONS, Networks
 from fctoolbox.reproduce.page import Page, Panel, Table
 from fctoolbox.samples import SampleComparison, compare_samples
-from fctoolbox.system import RecurrentSystem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +90,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
     brains = {}
     for name, source in BRAINS.items():
         progress(f"  {name}: {source}")
-        system = or_miniature(source)
+        system = or_miniature(source, progress)
         # The plain null, that of the networks, and the one that keeps what depends on distance.
         nulls = list(dict.fromkeys(["permutation", recommended(system.geometry, system.n_units)]))
         brains[name] = analyse_origin(system, null=nulls, **settings)
@@ -101,7 +99,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
         for name in ("r", "q", "q_best")
     }
     reports = {"network 0, trained": first, **brains}
-    made_up = [each.system.name for each in brains.values() if find_source(each.system.provenance.source).synthetic]
+    made_up = [each.system.name for each in brains.values() if each.system.provenance.synthetic]
     return Page(
         name="fig3",
         title="Input projections and functional connectivity: networks, mouse, human",
@@ -130,17 +128,6 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
         packages=tuple(dict.fromkeys(each for r in reports.values() for each in r.system.provenance.packages)),
         sources=tuple(dict.fromkeys(each.system.provenance.citation for each in reports.values())),
     )  # fmt: skip
-
-
-def or_miniature(name: str) -> RecurrentSystem:
-    """The system of a source; where its data can be neither found nor downloaded, its synthetic miniature."""
-    source = find_source(name)
-    try:
-        return load_source(source)
-    except DataUnavailable:
-        if not source.miniature:
-            raise
-        return load_source(find_source(source.miniature))
 
 
 def _of_networks(

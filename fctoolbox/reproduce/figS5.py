@@ -11,8 +11,8 @@ from fctoolbox.communities import Communities, detect_communities
 from fctoolbox.errors import InputError
 from fctoolbox.generative import ModuleInputs, module_inputs
 from fctoolbox.plugins import installed, load
+from fctoolbox.reproduce.brains import or_miniature
 from fctoolbox.reproduce.curves import DERIVED, summary
-from fctoolbox.reproduce.mouse import mouse
 from fctoolbox.reproduce.page import Page, Panel, Table
 from fctoolbox.similarity import cosine_similarity, units_without_input
 from fctoolbox.system import InputProjection, RecurrentSystem
@@ -54,7 +54,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
             return None
         return _Related(projection, communities, module_inputs(projection, communities, n_nulls=n_nulls, rng=random))
 
-    system = mouse(progress)
+    system = or_miniature("mouse-regional", progress)
     real = related(system.projection)
     if real is None:
         raise InputError(f"the input projections of {system.name} form a single module, so none can have its own input")

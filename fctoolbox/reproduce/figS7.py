@@ -8,8 +8,8 @@ import numpy as np
 from fctoolbox.chunks import Workers
 from fctoolbox.communities import detect_communities
 from fctoolbox.generative import ModuleCounts, difference_model, modules_by_chosen_inputs, modules_by_inputs
+from fctoolbox.reproduce.brains import or_miniature
 from fctoolbox.reproduce.curves import DERIVED, draw_spread, spread_rows, summary
-from fctoolbox.reproduce.mouse import mouse
 from fctoolbox.reproduce.page import Page, Panel, Table
 from fctoolbox.similarity import cosine_similarity, units_without_input
 
@@ -40,7 +40,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
         )
         for k in N_INPUTS[1:-1]
     ]
-    system = mouse(progress)
+    system = or_miniature("mouse-regional", progress)
     projection = system.projection.select_units(np.flatnonzero(~units_without_input(system.projection.weights)))
     some = (*(k for k in (5, 10, 20) if k < projection.n_inputs), projection.n_inputs)
     progress(f"figS7: some inputs of {system.name}")

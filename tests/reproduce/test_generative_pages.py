@@ -9,9 +9,9 @@ import pytest
 import fctoolbox as fct
 from fctoolbox import detect_communities, generative
 from fctoolbox.chunks import Workers
-from fctoolbox.errors import DataUnavailable, InputError
+from fctoolbox.errors import InputError
 from fctoolbox.generative import sign_model_q
-from fctoolbox.reproduce import fig2, figS4, figS5, figS7, figS8, mouse
+from fctoolbox.reproduce import fig2, figS4, figS5, figS7, figS8
 from fctoolbox.reproduce.page import save_page
 
 
@@ -33,7 +33,8 @@ def _few_restarts(monkeypatch):
 
 @pytest.fixture
 def toy_for_mouse(monkeypatch):
-    monkeypatch.setattr(mouse, "load", lambda name: fct.load("toy", n_units=24, n_inputs=8, n_times=50))
+    for page in (figS5, figS7):
+        monkeypatch.setattr(page, "or_miniature", lambda *_: fct.load("toy", n_units=24, n_inputs=8, n_times=50))
 
 
 def test_noise_through_a_projection(monkeypatch, tmp_path):
@@ -99,21 +100,9 @@ def test_without_networks_the_page_says_so(monkeypatch, tmp_path):
     assert any("no source named 'ctrnn'" in note for note in page.notes)
 
 
-def test_the_miniature_stands_in_for_the_mouse_and_says_so(monkeypatch):
-    def without_data(name):
-        if name == mouse.REAL:
-            raise DataUnavailable("not there")
-        return fct.load("toy", n_times=50) if name == mouse.MINIATURE else None
-
-    said = []
-    monkeypatch.setattr(mouse, "load", without_data)
-    assert mouse.mouse(said.append).provenance.synthetic
-    assert "mouse-mini instead" in said[0]
-
-
 def test_a_single_module_has_no_input_of_its_own(monkeypatch):
     one = fct.load("toy", n_units=20, n_inputs=4, n_times=50)
     alike = replace(one, name="synthetic, alike", projection=fct.InputProjection(abs(one.projection.weights) * 0 + 1))
-    monkeypatch.setattr(mouse, "load", lambda name: alike)
+    monkeypatch.setattr(figS5, "or_miniature", lambda *_: alike)
     with pytest.raises(InputError, match="synthetic, alike form a single module"):
         figS5.make(quick=True, rng=0, workers=Workers(), progress=lambda _: None)
