@@ -45,7 +45,7 @@ class Textbook(torch.nn.Module):
         return self.readout(torch.stack(states))
 
 
-def textbook(task, batches, seed):
+def textbook(task, batches, seed, largest_gradient=None):
     """The losses of a training, one network alone."""
     torch.manual_seed(seed)
     net = Textbook(len(task.columns), task.n_actions)
@@ -56,6 +56,8 @@ def textbook(task, batches, seed):
         optimizer.zero_grad()
         loss = criterion(net(inputs).view(-1, task.n_actions), targets.view(-1))
         loss.backward()
+        if largest_gradient:
+            torch.nn.utils.clip_grad_norm_(net.parameters(), largest_gradient)
         optimizer.step()
         losses.append(loss.item())
     return losses
@@ -131,21 +133,28 @@ def training_per_network():
 def loss_curves():
     """The loss at the end of some training, in many networks: ours beside the textbook's, other seeds each."""
     task, n_steps, last = read_task(TASK_ID, DT), 120, 30
-    training = Training(n_trials=N_TRIALS, largest_gradient=float("inf"), evaluate_every=last)
+    # Gradients are cut in both, and logarithms compared: the loss of a single batch can be a million.
+    training = Training(n_trials=N_TRIALS, evaluate_every=last)
     recipes = [Cut(task, N_UNITS, TAU, seed, training) for seed in range(N_NETWORKS)]
     torch.set_num_threads(1)
     learners = [each for part in stacks(recipes) for each in part]
     for _ in range(n_steps // last):
         outcomes = advance_together(learners, training, Workspace())
+        if problems := [outcome.problem for outcome in outcomes if outcome.problem]:
+            raise RuntimeError(problems[0])
         learners = [
             Learner(o.checkpoint, each.trials_of_step, each.validation)
             for each, o in zip(learners, outcomes, strict=True)
         ]
     ours = np.array([[look.loss for look in each.checkpoint.curve] for each in learners])
     theirs = np.array(
-        [textbook(task, textbook_batches(task, n_steps, 1000 + seed), seed) for seed in range(N_NETWORKS)]
+        [
+            textbook(task, textbook_batches(task, n_steps, 1000 + seed), seed, training.largest_gradient)
+            for seed in range(N_NETWORKS)
+        ]
     )
     theirs = theirs.reshape(N_NETWORKS, -1, last).mean(axis=2)
+    ours, theirs = np.log10(ours), np.log10(theirs)
     mean = np.stack([ours.mean(axis=0), theirs.mean(axis=0)])
     error = np.stack([each.std(axis=0, ddof=1) / np.sqrt(N_NETWORKS) for each in (ours, theirs)])
     distance = np.abs(mean[0] - mean[1]) / np.sqrt((error**2).sum(axis=0))
@@ -156,7 +165,7 @@ def loss_curves():
     )
     return [
         Row(
-            f"loss curves of {N_NETWORKS} networks, ours and the textbook's (mean ± standard error)",
+            f"loss curves of {N_NETWORKS} networks, ours and the textbook's: log10 of the loss, mean ± standard error",
             "all within 3 standard errors of each other",
             f"at most {distance.max():.1f}; {curves}",
             bool(distance.max() <= 3),

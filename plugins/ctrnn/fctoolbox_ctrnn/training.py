@@ -49,7 +49,9 @@ class Training:
     in_a_row : int
         How many successive looks must find that accuracy; the learning curve is jagged.
     largest_loss : float
-        A loss beyond it has exploded; that of guessing is the logarithm of the number of responses, some 1 to 3.
+        A training has exploded when the loss is beyond it in half of the steps between two looks, or is not finite
+        once. Guessing costs the logarithm of the number of responses, some 1 to 3; single batches may cost more than
+        a thousand times that, and training recovers.
     """
 
     learning_rate: float = 0.01
@@ -293,7 +295,9 @@ def _outcome(
     stack: Stack, e: int, learner: Learner, losses: NDArray[Any], accuracy: float, alive: bool, training: Training
 ) -> Outcome:
     before = learner.checkpoint
-    exploded = np.flatnonzero(~(losses <= training.largest_loss))  # NaN is not below anything
+    exploded = np.flatnonzero(~np.isfinite(losses))
+    if not exploded.size and np.median(losses) > training.largest_loss:
+        exploded = np.flatnonzero(losses > training.largest_loss)
     if exploded.size:
         step = before.step + int(exploded[0])
         return Outcome(

@@ -129,6 +129,25 @@ def test_an_exploding_loss_is_said():
         advance(learner(), replace(SHORT, largest_loss=0.1))
 
 
+def test_one_bad_batch_is_no_explosion():
+    def one_bad(step):
+        trials = batch(step)
+        return replace(trials, inputs=trials.inputs * np.float32(1e5)) if step == 1 else trials
+
+    few = replace(SHORT, learning_rate=1e-6)
+    assert advance(learner(trials=one_bad), few).curve[0].loss > 1000 / 4
+
+    def not_finite(step):
+        trials = batch(step)
+        return replace(trials, inputs=trials.inputs * np.float32(np.inf)) if step == 1 else trials
+
+    with (
+        pytest.raises(InputError, match=r"training exploded at step 1: the loss is nan"),
+        np.errstate(invalid="ignore"),
+    ):
+        advance(learner(trials=not_finite), few)
+
+
 def test_a_dead_network_is_said():
     net = start().network
     dead = replace(net, b_in=np.full(12, -100.0))
