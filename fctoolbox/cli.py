@@ -20,7 +20,7 @@ from fctoolbox.system import RecurrentSystem, options_in_words
 if TYPE_CHECKING:
     from fctoolbox.chunks import Workers
     from fctoolbox.groups import GroupComparison
-    from fctoolbox.origin import OriginReport
+    from fctoolbox.origin import Dropped, OriginReport
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -593,9 +593,16 @@ def _say(reports: "Sequence[OriginReport]", page: Path) -> None:
     for report in reports:
         click.echo(report.sentence())
         if report.dropped:
-            names = listed(f"{each.unit} ({each.reason})" for each in report.dropped)
-            click.echo(f"  Left out of {report.system.name}: {len(report.dropped)} of its units: {names}")
+            click.echo(f"  Left out of {report.system.name}: {_dropped_in_words(report.dropped)}")
     click.echo(f"Report: {page}")
+
+
+def _dropped_in_words(dropped: "Sequence[Dropped]") -> str:
+    by_reason: dict[str, list[str]] = {}
+    for each in dropped:
+        by_reason.setdefault(each.reason, []).append(each.unit)
+    groups = "; ".join(f"{listed(units)} ({reason})" for reason, units in by_reason.items())
+    return f"{len(dropped):,} of its units: {groups}"
 
 
 def _say_groups(comparison: "GroupComparison", page: Path) -> None:
@@ -613,8 +620,7 @@ def _say_groups(comparison: "GroupComparison", page: Path) -> None:
             f"groups were left out (--leave-out): {steps}"
         )
     if comparison.dropped:
-        names = listed(f"{each.unit} ({each.reason})" for each in comparison.dropped)
-        click.echo(f"  Left out of {comparison.system.name}: {len(comparison.dropped)} of its units: {names}")
+        click.echo(f"  Left out of {comparison.system.name}: {_dropped_in_words(comparison.dropped)}")
     click.echo(f"Report: {page}")
 
 

@@ -507,3 +507,13 @@ def test_what_cannot_be_asked_of_systems(tmp_path, capsys, words, message):
     assert call("run", "toy", *words, *QUICK, "--out", tmp_path / "o") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_units_left_out_are_told_by_reason():
+    from fctoolbox.cli import _dropped_in_words
+    from fctoolbox.origin import Dropped
+
+    dropped = [Dropped("a", "constant"), *(Dropped(f"u{i}", "no input") for i in range(1200)), Dropped("b", "constant")]
+    assert _dropped_in_words(dropped) == (
+        "1,202 of its units: a, b (constant); u0, u1, u2, u3, u4, u5, u6, u7 … and 1192 more (no input)"
+    )

@@ -26,6 +26,7 @@ _PLANES = {"P": "coronal", "S": "horizontal", "L": "sagittal"}
 _N_SLICES = 4
 _MARGIN = 0.2  # of the longest side, so that letters stand beside the brain
 _LETTERS = "#666666"
+_LEGEND_WIDTH = 40  # letters of a legend, beside its colours, across a column
 
 
 def place_of(report: OriginReport) -> str:
@@ -68,12 +69,13 @@ def _legend(figure: "Figure", report: OriginReport) -> None:
     sizes = report.communities.sizes
     handles = [Patch(color=colour, label=f"{i} ({sizes[i]})") for i, colour in enumerate(module_colours(n)[:16])]
     title = "Module (units)" if n <= 16 else f"Module (units); first 16 of {n}"
+    longest = max(len(handle.get_label()) for handle in handles)
     figure.legend(
         handles=handles,
         title=title,
         frameon=False,
         loc="outside lower center",
-        ncols=min(n, 5),
+        ncols=min(n, _LEGEND_WIDTH // (longest + 1)),
         columnspacing=1.0,
     )
 
