@@ -13,8 +13,7 @@ from fctoolbox.errors import blamed_on
 from fctoolbox.function import FunctionReport, LesionReport, ModuleRelations
 from fctoolbox.origin import software
 from fctoolbox.report.figures import STYLE, WIDTH, Picture, module_colours, new_figure, rendered
-from fctoolbox.report.page import METHODS, POLICIES, dropped_view, embedded, environment
-from fctoolbox.system import options_in_words
+from fctoolbox.report.page import METHODS, POLICIES, dropped_view, embedded, environment, provenance_view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +36,6 @@ _CAPTIONS = {
     "Line: the whole network. Dotted: all units lesioned.",
 }
 _POLICIES = {**POLICIES, "modules": "modules of", "n_nulls": "nulls", "correction": "correction of p"}
-_SAID_ELSEWHERE = ("Citation", "License", "Options")
 _LEVELS = (0.05, 0.01, 0.001)
 _COLUMNS = (
     "modules_of", "module", "n_units", "variable", "lag_seconds", "r", "expected_r", "p", "p_corrected", "p_any_lag",
@@ -102,11 +100,7 @@ def function_page(report: FunctionReport, pictures: dict[str, Picture], *, comma
         system={
             "name": system.name,
             "synthetic": provenance.synthetic,
-            "facts": {key: text for key, text in system.facts().items() if key not in _SAID_ELSEWHERE},
-            "license": provenance.license,
-            "citation": provenance.citation,
-            "files": provenance.files,
-            "options": options_in_words(provenance.options),
+            **provenance_view(system),
             **dropped_view(report.dropped),
         },
         policies={_POLICIES.get(name, name): value for name, value in report.policies.items() if name != "lags"},

@@ -13,9 +13,8 @@ from fctoolbox.errors import blamed_on
 from fctoolbox.groups import STATISTICS, WHERE, Estimate, GroupComparison, HighestTest
 from fctoolbox.origin import software
 from fctoolbox.report.figures import STYLE, WIDTH, Picture, new_figure, rendered
-from fctoolbox.report.page import METHODS, POLICIES, dropped_view, embedded, environment
+from fctoolbox.report.page import METHODS, POLICIES, dropped_view, embedded, environment, provenance_view
 from fctoolbox.report.write import save_dropped
-from fctoolbox.system import options_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +41,6 @@ _POLICIES = {
     "permutation": "dealt anew for p",
     "n_permutations": "deals of inputs",
 }
-_SAID_ELSEWHERE = ("Citation", "License", "Options")
 _METHODS = (*METHODS, "Snijders & Borgatti 1999, Connections 22:161–170 (bootstrap of units)")
 
 
@@ -98,11 +96,7 @@ def groups_page(comparison: GroupComparison, pictures: Mapping[str, Picture], *,
             "name": system.name,
             "synthetic": provenance.synthetic,
             **dropped_view(comparison.dropped),
-            "facts": {key: text for key, text in system.facts().items() if key not in _SAID_ELSEWHERE},
-            "license": provenance.license,
-            "citation": provenance.citation,
-            "files": provenance.files,
-            "options": options_in_words(provenance.options),
+            **provenance_view(system),
         },
         policies={_POLICIES.get(name, name): value for name, value in comparison.policies.items()},
         figures={name: embedded(picture) for name, picture in pictures.items()},

@@ -13,7 +13,7 @@ from fctoolbox.nulls.significance import NullTest
 from fctoolbox.origin import Dropped, OriginReport, software
 from fctoolbox.report.figures import Picture, module_colours
 from fctoolbox.report.places import place_of
-from fctoolbox.system import options_in_words
+from fctoolbox.system import RecurrentSystem, options_in_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -151,11 +151,7 @@ def _system_view(report: OriginReport, pictures: Mapping[str, Picture]) -> dict[
         "sentence": report.sentence(),
         "caution": report.caution(),
         "place": _PLACES[place_of(report)],
-        "facts": {key: text for key, text in system.facts().items() if key not in ("Citation", "License", "Options")},
-        "citation": system.provenance.citation,
-        "license": system.provenance.license,
-        "files": system.provenance.files,
-        "options": options_in_words(system.provenance.options),
+        **provenance_view(system),
         **dropped_view(report.dropped),
         "n_units": system.n_units,
         "n_inputs": system.projection.n_inputs,
@@ -210,6 +206,18 @@ def _methods(reports: Sequence[OriginReport]) -> list[str]:
 
 def _models(tests: Iterable[NullTest]) -> list[str]:
     return list(dict.fromkeys(test.model for test in tests))
+
+
+def provenance_view(system: RecurrentSystem) -> dict[str, Any]:
+    """What a page says of where a system comes from; each of its facts once."""
+    said_elsewhere = ("Citation", "License", "Options")
+    return {
+        "facts": {key: text for key, text in system.facts().items() if key not in said_elsewhere},
+        "citation": system.provenance.citation,
+        "license": system.provenance.license,
+        "files": system.provenance.files,
+        "options": options_in_words(system.provenance.options),
+    }
 
 
 def embedded(picture: Picture) -> str:

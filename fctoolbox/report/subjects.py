@@ -12,10 +12,9 @@ import numpy as np
 from fctoolbox.data import written_whole
 from fctoolbox.origin import software
 from fctoolbox.report.figures import STYLE, WIDTH, Picture, new_figure, rendered
-from fctoolbox.report.page import METHODS, embedded, environment
+from fctoolbox.report.page import METHODS, embedded, environment, provenance_view
 from fctoolbox.report.write import save_report
 from fctoolbox.subjects import STATISTICS, SubjectResult, SubjectsReport
-from fctoolbox.system import options_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +28,6 @@ _AXES = {"r": "Similarity–connectivity correlation r", "partial_r": "r without
 _POINT, _GROUP = "#0072B2", "#D55E00"
 _MAX_NAMED = 60  # subjects whose names can still be read
 _LEVEL = 0.05
-_SAID_ELSEWHERE = ("Citation", "License", "Options")
 
 
 def save_subjects(report: SubjectsReport, folder: Path, *, command: str = "") -> Path:
@@ -85,11 +83,8 @@ def subjects_page(report: SubjectsReport, pictures: Mapping[str, Picture], *, co
         system={
             "name": system.name,
             "synthetic": provenance.synthetic,
-            "facts": {key: text for key, text in system.facts().items() if key not in _SAID_ELSEWHERE},
-            "license": provenance.license,
-            "citation": provenance.citation,
+            **provenance_view(system),
             "files": (*report.files, *provenance.files),
-            "options": options_in_words(provenance.options),
         },
         figures={name: embedded(picture) for name, picture in pictures.items()},
         caption=_CAPTION,

@@ -9,8 +9,7 @@ from fctoolbox.data import written_whole
 from fctoolbox.errors import blamed_on
 from fctoolbox.origin import software
 from fctoolbox.report.figures import STYLE, WIDTH, Picture, new_figure, rendered
-from fctoolbox.report.page import METHODS, POLICIES, embedded, environment
-from fctoolbox.system import options_in_words
+from fctoolbox.report.page import METHODS, POLICIES, embedded, environment, provenance_view
 from fctoolbox.systems import SystemsReport
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ _METHODS = (
     "Kerby 2014, Comprehensive Psychology 3:11.IT.3.1 (rank-biserial correlation)",
     "Holm 1979, Scandinavian Journal of Statistics 6:65–70 (correction)",
 )
-_SAID_ELSEWHERE = ("Citation", "License", "Options")
 _COLUMNS = (
     "rank", "network", "n_units", "within", "others", "concentration", "cohens_d", "rank_biserial", "null", "n_nulls",
     "null_mean", "null_sd", "null_low", "null_high", "z", "p", "p_corrected", "n_lost", "n_pairs", "paper_t",
@@ -84,11 +82,7 @@ def systems_page(report: SystemsReport, picture: Picture, *, command: str = "") 
         system={
             "name": system.name,
             "synthetic": provenance.synthetic,
-            "facts": {key: text for key, text in system.facts().items() if key not in _SAID_ELSEWHERE},
-            "license": provenance.license,
-            "citation": provenance.citation,
-            "files": provenance.files,
-            "options": options_in_words(provenance.options),
+            **provenance_view(system),
         },
         policies={_POLICIES.get(name, name): value for name, value in report.policies.items()},
         image=embedded(picture),

@@ -24,7 +24,7 @@ from fctoolbox_hcp.dense_files import DenseFile, file_record, named_files
 from fctoolbox_hcp.dense_space import DenseSpace, published_space
 from fctoolbox_hcp.enigma import read_connectivity as read_areas
 from fctoolbox_hcp.projection_files import read_projection
-from fctoolbox_hcp.structures import Structure, choose
+from fctoolbox_hcp.structures import Structure, check_apart, choose
 from fctoolbox_hcp.surfaces import joined_surface
 
 NAME = "human-dense"
@@ -201,8 +201,7 @@ def read_dense(
     """
     targets = choose(space.structures, reading.targets, "targets: the space of grayordinates")
     sources = choose(space.structures, reading.sources, "sources: the space of grayordinates")
-    if both := [each.name for each in targets if each in sources]:
-        raise InputError(f"{listed(both)} is among the targets and among the sources; a structure can be one of them")
+    check_apart(targets, sources)
     for file in activity:  # before the long work on the projection
         file.rows_of(targets, str(kind))
     weights, notes = read_projection(

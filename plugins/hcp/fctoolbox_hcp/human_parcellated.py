@@ -23,7 +23,7 @@ from fctoolbox_hcp.parcellated import (
     canonical,
     read_parcellation,
 )
-from fctoolbox_hcp.structures import Structure, choose
+from fctoolbox_hcp.structures import Structure, check_apart, choose
 from fctoolbox_hcp.surfaces import joined_surface
 from fctoolbox_hcp.volume_runs import Cleaning
 from fctoolbox_hcp.volumes import is_volume, read_volumes
@@ -249,8 +249,7 @@ def read_parcellated(
     parcels = read_parcellation(parcellation or paths[0])
     targets = choose(space.structures, reading.targets, "targets: the space of grayordinates")
     sources = choose(space.structures, reading.sources, "sources: the space of grayordinates")
-    if both := [each.name for each in targets if each in sources]:
-        raise InputError(f"{listed(both)} is among the targets and among the sources; a structure can be one of them")
+    check_apart(targets, sources)
     everywhere = parcels.parcel_of(targets)
     chosen = np.unique(everywhere[everywhere >= 0])
     if len(chosen) < _LEAST_UNITS:

@@ -1,6 +1,6 @@
 """The structures of a CIFTI-2 file: which grayordinates are whose, found by name."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +148,17 @@ def choose(structures: Mapping[str, Structure], names: str | Iterable[str], what
     if twice := sorted({name for name in chosen if chosen.count(name) > 1}):
         raise InputError(f"{listed(twice)} is named more than once in '{','.join(words)}'")
     return tuple(structures[name] for name in chosen)
+
+
+def check_apart(targets: Sequence[Structure], sources: Sequence[Structure]) -> None:
+    """Refuse a structure that is to receive and to send.
+
+    Raises
+    ------
+    InputError
+    """
+    if both := [each.name for each in targets if each in sources]:
+        raise InputError(f"{listed(both)} is among the targets and among the sources; a structure can be one of them")
 
 
 def template_axis() -> Any:
