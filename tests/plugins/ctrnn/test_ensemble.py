@@ -89,12 +89,9 @@ def test_networks_of_several_kinds_are_stacked_apart(recipes, another_cache):
 def test_an_interrupted_ensemble_goes_on(recipes, monkeypatch, another_cache, n_jobs):
     whole = train_ensemble(recipes, steps=1000)
     another_cache()
-    lock, taken = threading.Lock(), []
 
     def interrupted(self, step, _batch=Recipe.batch):
-        with lock:
-            taken.append(step)
-        if step == 23 and self.seed == 2 and 23 not in taken[:-1]:
+        if step == 23 and self.seed == 2:
             raise KeyboardInterrupt
         return _batch(self, step)
 
