@@ -14,6 +14,7 @@ _COMMA, _NEWLINE, _RETURN, _DOT, _MINUS, _PLUS = (ord(each) for each in ",\n\r.-
 _ZERO, _NINE, _SMALL_E, _BIG_E = (ord(each) for each in "09eE")
 # The zero that fills most of such a table, as three 8-byte words.
 _ZERO_1, _ZERO_2, _ZERO_3 = (int.from_bytes(part, "little") for part in (b"0.000000", b"00000000", b"0000e+00"))
+_AT_LEAST, _AT_ONCE = 16, 1024
 _MOST_POWER = 400
 POWERS = np.array([float(f"1e{power}") for power in range(-_MOST_POWER, _MOST_POWER + 1)])  # 0 and inf at the ends
 _OVERFLOW = float(2**128 - 2**103)  # the least that rounds to infinity in 32 bits
@@ -61,56 +62,63 @@ def parse(text, start, end, values, column, n_columns, powers):
     n_values, column, what stopped it, where in the text that was
     """
     zero_1, zero_2, zero_3 = uint64(_ZERO_1), uint64(_ZERO_2), uint64(_ZERO_3)
+    others = np.empty(_AT_ONCE, dtype=np.uint16)  # places of what is no zero
     i, n = start, 0
-    last = n_columns - 1
+    last, most = n_columns - 1, _AT_ONCE
     while i < end:
         # Values in the usual form, of one row, as far as the block goes; the last of a row ends in a newline.
-        usual = min(n_columns - column, (end - i) // SLOT)
-        at_once, last_one = usual, usual - last + column
-        place = uint64(i)  # what cannot be negative needs no check for counting from the end
-        slot = uint64(n)
-        while at_once > 0:
-            separator = text[place + uint64(24)]
-            if separator != (_NEWLINE if at_once == last_one else _COMMA):
+        usual = min(n_columns - column, (end - i) // SLOT, most)
+        last_one = last - column
+        n_others = uint64(0)
+        k = 0
+        while k < usual:
+            place = uint64(i + SLOT * k)  # what cannot be negative needs no check for counting from the end
+            if text[place + uint64(24)] != (_NEWLINE if k == last_one else _COMMA):
                 break
             first, middle, third = _word(text, place), _word(text, place + uint64(8)), _word(text, place + uint64(16))
-            if ((first ^ zero_1) | (middle ^ zero_2) | (third ^ zero_3)) == uint64(0):
-                values[slot] = 0
-            else:
-                # Digits at 0, 2 … 19, 22 and 23; a dot, an e and a sign between them.
-                second, third = _word(text, place + uint64(2)), _word(text, place + uint64(10))
-                lead = int64(text[place]) - _ZERO
-                tens = int64(text[place + uint64(22)]) - _ZERO
-                ones = int64(text[place + uint64(23)]) - _ZERO
-                sign = text[place + uint64(21)]
-                power = tens * 10 + ones
-                if not (
-                    _are_digits(second)
-                    and _are_digits(third)
-                    and 0 <= lead <= 9
-                    and 0 <= tens <= 3
-                    and 0 <= ones <= 9
-                    and text[place + uint64(1)] == _DOT
-                    and text[place + uint64(20)] == _SMALL_E
-                    and (sign == _MINUS or sign == _PLUS)  # noqa: SIM109  (a tuple is slower)
-                    and _ZERO <= text[place + uint64(18)] <= _NINE
-                    and _ZERO <= text[place + uint64(19)] <= _NINE
-                    and power < 38
-                ):
-                    break
-                # 17 digits decide a double; the last two would change nothing.
-                digits = uint64(lead) * uint64(10**16) + _eight_digits(second) * uint64(10**8) + _eight_digits(third)
-                power = -power if sign == _MINUS else power
-                values[slot] = float(digits) * powers[uint64(_MOST_POWER - 16 + power)]
-            slot += uint64(1)
-            place += uint64(25)
-            at_once -= 1
-        i += SLOT * (usual - at_once)
-        n += usual - at_once
-        column += usual - at_once
+            values[uint64(n + k)] = 0
+            # Without a branch: nobody can foretell which value is no zero.
+            others[n_others] = k
+            n_others += uint64(((first ^ zero_1) | (middle ^ zero_2) | (third ^ zero_3)) != uint64(0))
+            k += 1
+        done = k
+        for j in range(n_others):
+            # Digits at 0, 2 … 19, 22 and 23; a dot, an e and a sign between them.
+            k = int64(others[uint64(j)])
+            place = uint64(i + SLOT * k)
+            second, third = _word(text, place + uint64(2)), _word(text, place + uint64(10))
+            lead = int64(text[place]) - _ZERO
+            tens = int64(text[place + uint64(22)]) - _ZERO
+            ones = int64(text[place + uint64(23)]) - _ZERO
+            sign = text[place + uint64(21)]
+            power = tens * 10 + ones
+            if not (
+                _are_digits(second)
+                and _are_digits(third)
+                and 0 <= lead <= 9
+                and 0 <= tens <= 3
+                and 0 <= ones <= 9
+                and text[place + uint64(1)] == _DOT
+                and text[place + uint64(20)] == _SMALL_E
+                and (sign == _MINUS or sign == _PLUS)  # noqa: SIM109  (a tuple is slower)
+                and _ZERO <= text[place + uint64(18)] <= _NINE
+                and _ZERO <= text[place + uint64(19)] <= _NINE
+                and power < 38
+            ):
+                done = k
+                break
+            # 17 digits decide a double; the last two would change nothing.
+            digits = uint64(lead) * uint64(10**16) + _eight_digits(second) * uint64(10**8) + _eight_digits(third)
+            power = -power if sign == _MINUS else power
+            values[uint64(n + k)] = float(digits) * powers[uint64(_MOST_POWER - 16 + power)]
+        # Behind one that is unusual there are often more: what lies between is not looked at again and again.
+        most = min(2 * most, _AT_ONCE) if done == usual else _AT_LEAST
+        i += SLOT * done
+        n += done
+        column += done
         if column == n_columns:
             column = 0
-        if usual > at_once:
+        if done:
             continue
         # Any other way to write a number.
         begin = i

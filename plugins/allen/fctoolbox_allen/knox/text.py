@@ -1,7 +1,6 @@
-"""Tables of numbers as gzipped text, read as a stream: one thread inflates, another parses."""
+"""Tables of numbers as gzipped text, read as a stream."""
 
 import importlib
-import queue
 import threading
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -14,8 +13,7 @@ from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError, blamed_on
 
-_BLOCK = 2**18  # bytes of text: small enough to stay in the processor's cache between the two threads
-_N_BLOCKS = 8
+_BLOCK = 2**19  # bytes of text: what was inflated is still in the processor's cache when it is parsed
 _GZIP = b"\x1f\x8b"
 _MOST_IN_ROW = 2**27  # bytes of a first row; the longest published one has 11 MB
 _SHOWN = 24
@@ -91,8 +89,6 @@ def stream_rows(
     column, n_values = 0, 0
     with closing(_blocks(path, progress, stop)) as blocks:
         for text, end in blocks:
-            if stop.is_set():
-                raise Stopped
             characters = np.frombuffer(text, dtype=np.uint8)
             n, column, outcome, place = _text.parse(characters, 0, end, values, column, n_columns, _text.POWERS)
             try:
@@ -140,54 +136,25 @@ def _blocks(
     path: Path, progress: Callable[[int], object], stop: threading.Event
 ) -> Generator[tuple[bytearray, int], None, None]:
     """Pieces of the text that end after a separator, and where they end; each is good until the next is asked for."""
-    free: queue.SimpleQueue[bytearray | None] = queue.SimpleQueue()
-    full: queue.SimpleQueue[tuple[bytearray, int] | BaseException | None] = queue.SimpleQueue()
-    for _ in range(_N_BLOCKS):
-        free.put(bytearray(_BLOCK))
-    reader = threading.Thread(target=_read, args=(path, free, full, progress), daemon=True)
-    reader.start()
-    try:
-        while (block := full.get()) is not None:
-            if isinstance(block, BaseException):
-                raise block
-            yield block
-            free.put(block[0])
-    finally:
-        free.put(None)
-        reader.join()
-    if stop.is_set():
-        raise Stopped
-
-
-def _read(
-    path: Path,
-    free: "queue.SimpleQueue[bytearray | None]",
-    full: "queue.SimpleQueue[tuple[bytearray, int] | BaseException | None]",
-    progress: Callable[[int], object],
-) -> None:
-    """Fill free blocks with text until the file ends or None comes; what goes wrong travels with the blocks."""
-    try:
-        with _opened(path) as (stream, raw):
-            rest = b""
-            while (block := free.get()) is not None:
-                block[: len(rest)] = rest
-                filled = _fill(stream, block, len(rest))
-                progress(raw.tell())
-                at_end = filled < len(block)
-                if at_end and filled and block[filled - 1] not in b"\n,":
-                    block[filled : filled + 1] = b"\n"
-                    filled += 1
-                end = max(block.rfind(b",", 0, filled), block.rfind(b"\n", 0, filled)) + 1
-                rest = bytes(block[end:filled])
-                if not end and not at_end:
-                    raise InputError(f"{path} is no table of numbers with commas between them")
-                if end:
-                    full.put((block, end))
-                if at_end:
-                    break
-        full.put(None)
-    except BaseException as error:  # noqa: BLE001  (raised again where the blocks are read)
-        full.put(error)
+    with _opened(path) as (stream, raw):
+        block, rest, at_end = bytearray(_BLOCK), b"", False
+        while not at_end:
+            if stop.is_set():
+                raise Stopped
+            block[: len(rest)] = rest
+            filled = _fill(stream, block, len(rest))
+            progress(raw.tell())
+            at_end = filled < len(block)
+            if at_end and filled and block[filled - 1] not in b"\n,":
+                block[filled : filled + 1] = b"\n"
+                filled += 1
+            end = block.rfind(b",", 0, filled) + 1
+            end = max(end, block.rfind(b"\n", end, filled) + 1)
+            rest = bytes(block[end:filled])
+            if not end and not at_end:
+                raise InputError(f"{path} is no table of numbers with commas between them")
+            if end:
+                yield block, end
 
 
 def _fill(stream: IO[bytes], block: bytearray, filled: int) -> int:

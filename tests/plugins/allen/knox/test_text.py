@@ -1,5 +1,6 @@
 import gzip
 import importlib
+import re
 import threading
 
 import numpy as np
@@ -88,6 +89,27 @@ def test_other_doubles_are_right_to_the_last_bit_but_one(value, digits):
     out = np.empty(4, dtype=np.float32)
     _text.parse(np.frombuffer(content, np.uint8), 0, len(content), out, 0, 1, _text.POWERS)
     assert abs(out[0] - np.float32(float(word))) <= np.spacing(np.float32(float(word)))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 1.0])
+def test_wide_rows_with_unusual_values_anywhere(tmp_path, rng, share):
+    # Negative, too small for the usual exponents, without decimals: each leaves the loop over many values at once.
+    array = np.where(rng.random((6, 5000)) < 0.3, rng.lognormal(-6, 4, (6, 5000)), 0).astype(np.float32)
+    words = np.char.mod("%.18e", array)
+    odd = rng.random(array.shape) < share
+    words[odd] = rng.choice(["-1.234567890123456789e-03", "1.234567890123456789e-41", "0", "7"], odd.sum())
+    path = written(tmp_path / "a.csv.gz", "".join(",".join(row) + "\n" for row in words).encode())
+    np.testing.assert_array_equal(read(path, 5000), loaded(path))
+
+
+@pytest.mark.parametrize("column", [0, 1, 1023, 1024, 2500, 4999])
+@pytest.mark.parametrize("word", ["1.23456789x123456789e-03", "1.234567890123456789e+99", "0.000000000000000000f+00"])
+def test_a_bad_value_of_a_wide_row_is_named(tmp_path, rng, word, column):
+    words = np.char.mod("%.18e", realistic(rng, (3, 5000)))
+    words[1, column] = word
+    path = written(tmp_path / "a.csv.gz", "".join(",".join(row) + "\n" for row in words).encode())
+    with pytest.raises(InputError, match=rf"row 2, column {column + 1:,} holds '{re.escape(word)}'"):
+        read(path, 5000)
 
 
 @pytest.mark.parametrize("size", [64, 65, 97, 128, 1000])
@@ -209,7 +231,7 @@ def test_columns_are_counted_over_blocks(tmp_path):
     assert count_columns(path) == 100_000
 
 
-def test_it_stops_when_asked_and_leaves_no_thread(tmp_path, rng):
+def test_it_stops_when_asked(tmp_path, rng):
     path = saved(tmp_path / "a.csv.gz", realistic(rng, (100, 20)))
     stop, before = threading.Event(), threading.active_count()
     stop.set()
