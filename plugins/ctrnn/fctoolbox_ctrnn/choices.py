@@ -9,6 +9,8 @@ import numpy as np
 from fctoolbox.errors import InputError, check_whole
 
 Options = dict[str, Any]
+# Where these are left out, the task decides.
+_OF_THE_TASK = ("accuracy", "learning_rate", "response_weight")
 
 
 def check_options(options: Options) -> None:
@@ -18,19 +20,23 @@ def check_options(options: Options) -> None:
     ------
     InputError
     """
-    for name, least in (("n_units", 3), ("dt", 1), ("seed", 0), ("network", 0), ("steps", 1), ("n_trials", 2)):
+    for name, least in (("n_units", 3), ("dt", 1), ("seed", 0), ("network", 0), ("n_trials", 2)):
         check_whole(name, options[name], least)
-    for name, least in (("networks", 1), ("checkpoint", 0)):
+    for name, least in (("networks", 1), ("checkpoint", 0), ("steps", 1)):
         if options[name] is not None:
             check_whole(name, options[name], least)
     network, networks, tau, dt = (options[name] for name in ("network", "networks", "tau", "dt"))
     if networks is not None and network >= networks:
         raise InputError(f"network is {network}, but networks is {networks}: they are numbered 0 … {networks - 1}")
-    for name, above, below in (("tau", 0, np.inf), ("accuracy", 0, 1 + 1e-9), ("sparsity", -1e-9, 1)):
-        if name == "accuracy" and options[name] is None:
-            continue
-        if not _is_number(options[name]) or not above < options[name] < below:
-            words = {"tau": "a time in ms", "accuracy": "in (0, 1]", "sparsity": "from 0 to below 1"}[name]
+    for name, above, below, words in (
+        ("tau", 0, np.inf, "a time in ms"),
+        ("accuracy", 0, 1 + 1e-9, "in (0, 1]"),
+        ("learning_rate", 0, 1 + 1e-9, "in (0, 1]"),
+        ("response_weight", 0, 1000 + 1e-9, "above 0, up to 1000"),
+        ("sparsity", -1e-9, 1, "from 0 to below 1"),
+    ):
+        by_the_task = options[name] is None and name in _OF_THE_TASK
+        if not by_the_task and not (_is_number(options[name]) and above < options[name] < below):
             raise InputError(f"{name} is {options[name]!r}; it must be {words}")
     if dt > tau:
         raise InputError(f"dt is {dt} ms; it must not exceed the units' time constant of {tau:g} ms")

@@ -115,6 +115,7 @@ def loss_and_gradients(
     workspace: Workspace,
     *,
     noise: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Tensors]:
     """The cross-entropy of every time step with its target, and its gradient, for each network of a stack.
 
@@ -132,11 +133,13 @@ def loss_and_gradients(
         The gradients lie in it: they are good until the next call.
     noise : (n_networks, n_times, n_trials, n_units) tensor, optional
         Added to the drive.
+    weights : (n_networks, n_times, n_trials) tensor, optional
+        How much each time step counts; all alike when left out.
 
     Returns
     -------
     losses : (n_networks,) tensor
-        Mean over the time steps that are not after a trial's end.
+        Weighted mean over the time steps that are not after a trial's end.
     gradients : dict of tensor
         As `parameters`.
     """
@@ -145,7 +148,8 @@ def loss_and_gradients(
     activated, states, kept = _forward(parameters, steps, noise, n_trials, dynamics, workspace)
     gradients = {name: workspace.buffer(f"gradient {name}", *each.shape) for name, each in parameters.items()}
 
-    losses, slope = _cross_entropy(_readout(parameters, kept, workspace), targets.flatten(1, 2))
+    counting = None if weights is None else weights.flatten(1, 2)
+    losses, slope = _cross_entropy(_readout(parameters, kept, workspace), targets.flatten(1, 2), counting)
     torch.bmm(kept.transpose(1, 2), slope, out=gradients["w_out"])
     torch.sum(slope, 1, keepdim=True, out=gradients["b_out"])
 
@@ -271,9 +275,13 @@ def _backward_(
         later = now
 
 
-def _cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean loss of each network, and its gradient by the outputs (n_networks, n, n_outputs)."""
+def _cross_entropy(
+    outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted mean loss of each network, and its gradient by the outputs (n_networks, n, n_outputs)."""
     shares, live = torch.log_softmax(outputs, -1), (targets != ENDED).to(outputs.dtype)
+    if weights is not None:
+        live.mul_(weights)
     right, live = targets.clamp_min(0).unsqueeze(-1), live / live.sum(1, keepdim=True)
     losses = -(shares.gather(2, right).squeeze(-1) * live).sum(1)
     slope = shares.exp_()

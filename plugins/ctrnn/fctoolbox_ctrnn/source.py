@@ -19,7 +19,7 @@ from fctoolbox_ctrnn.recording import accuracy_in_words, activity_in_trials, num
 
 if TYPE_CHECKING:  # these import neurogym and torch, which listing sources must not
     from fctoolbox_ctrnn.export import StoredNetwork
-    from fctoolbox_ctrnn.training import Checkpoint
+    from fctoolbox_ctrnn.training import Checkpoint, Training
     from fctoolbox_ctrnn.trials import Task
     from fctoolbox_ctrnn.weights import Recipe
 
@@ -33,7 +33,7 @@ CITATION = (
 # Of one seed many numbers are drawn; these purposes stand beside those of a recipe.
 _MASK, _RECURRENT_NOISE = 100, 101
 # What training shall reach; no network surpasses an ideal observer, which the noise of some tasks stops below 0.97.
-_ACCURACY, _SHARE_OF_IDEAL = 0.97, 0.98
+_ACCURACY, _HARDLY_LESS, _SHARE_OF_IDEAL = 0.97, 0.99, 0.95
 # The options that mean something to a network that is taken as it is.
 _OF_RUNNING = ("seed", "network", "weights", "n_trials", "inputs")
 
@@ -55,8 +55,10 @@ def load(
     seed: int = 0,
     network: int = 0,
     networks: int | None = None,
-    steps: int = 2000,
+    steps: int | None = None,
     accuracy: float | None = None,
+    learning_rate: float | None = None,
+    response_weight: float | None = None,
     trained: bool = True,
     checkpoint: int | None = None,
     initial: str = "",
@@ -99,11 +101,17 @@ def load(
     networks : int, optional
         How many networks are trained together if this one is not in the cache. It changes no number: each network
         depends on its own seed alone.
-    steps : int
-        How many training steps to try at most, counted in whole fifties; the default task takes 300 to 900.
+    steps : int, optional
+        How many training steps to try at most, counted in whole fifties. By default 2,000 for perceptual
+        decision-making (which takes 300 to 900) and go/no-go, else 10,000.
     accuracy : float, optional
         Share of validation trials to be answered rightly, twice in a row, for training to stop. By default 0.97, or
-        98 % of what an ideal observer reaches where noise keeps that below 0.99.
+        95 % of what an ideal observer reaches where noise keeps that below 0.99.
+    learning_rate : float, optional
+        Of Adam. By default 0.01 for perceptual decision-making and go/no-go, else 0.003.
+    response_weight : float, optional
+        How much a time step of the decision counts in the loss beside one before it. By default 1 for perceptual
+        decision-making and go/no-go, else 5.
     trained : bool
         False gives the network before training.
     checkpoint : int, optional
@@ -241,7 +249,6 @@ def _check_fit(network: CTRNN, task: "Task", options: Options) -> None:
 
 
 def _recipe(task: "Task", options: Options, network: int) -> "Recipe":
-    from fctoolbox_ctrnn.training import Training
     from fctoolbox_ctrnn.weights import Recipe
 
     n_units, seed, given = options["n_units"], options["seed"] + network, {}
@@ -257,7 +264,7 @@ def _recipe(task: "Task", options: Options, network: int) -> "Recipe":
         n_units,
         options["tau"],
         seed,
-        Training(accuracy=_wanted_accuracy(task, options["accuracy"])),
+        _training(task, options),
         rule=options["rule"],
         nonlinearity=options["nonlinearity"],
         noise=options["noise"],
@@ -267,12 +274,31 @@ def _recipe(task: "Task", options: Options, network: int) -> "Recipe":
     )
 
 
+def _training(task: "Task", options: Options) -> "Training":
+    from fctoolbox_ctrnn.training import Training
+    from fctoolbox_ctrnn.trials import schedule_of
+
+    schedule = schedule_of(task)
+    learning_rate, weight = options["learning_rate"], options["response_weight"]
+    return Training(
+        learning_rate=schedule.learning_rate if learning_rate is None else learning_rate,
+        response_weight=schedule.response_weight if weight is None else weight,
+        accuracy=_wanted_accuracy(task, options["accuracy"]),
+    )
+
+
+def _most_steps(task: "Task", options: Options) -> int:
+    from fctoolbox_ctrnn.trials import schedule_of
+
+    return schedule_of(task).steps if options["steps"] is None else options["steps"]
+
+
 def _wanted_accuracy(task: "Task", asked: float | None) -> float:
     from fctoolbox_ctrnn.ideal import ideal_accuracy
 
     best = ideal_accuracy(task)
     if asked is None:
-        return min(_ACCURACY, round(_SHARE_OF_IDEAL * best, 3))
+        return _ACCURACY if best >= _HARDLY_LESS else round(_SHARE_OF_IDEAL * best, 3)
     if asked > best:
         raise InputError(
             f"accuracy is {asked:g}, but the noise of task '{task.name}' lets an ideal observer reach {best:.3f} only"
@@ -294,7 +320,10 @@ def _network(recipe: "Recipe", task: "Task", options: Options) -> tuple[CTRNN, s
         return recipe.start(), "none: initial weights"
     reached = _trained(recipe, task, options)
     last, settings = reached.curve[-1], recipe.training
-    words = f"{last.step} steps of {settings.n_trials} trials (Adam, learning rate {settings.learning_rate:g})"
+    how = f"Adam, learning rate {settings.learning_rate:g}"
+    if settings.response_weight != 1:
+        how += f", time steps of the decision counted {settings.response_weight:g} times"
+    words = f"{last.step} steps of {settings.n_trials} trials ({how})"
     if options["checkpoint"] is not None:
         return reached.network, f"{words}, a checkpoint on the way: {last.accuracy:.3f} of the validation trials right"
     return reached.network, (
@@ -307,7 +336,7 @@ def _trained(recipe: "Recipe", task: "Task", options: Options) -> "Checkpoint":
     from fctoolbox_ctrnn.ensemble import checkpoints, train_ensemble
     from fctoolbox_ctrnn.weights import cached_path, read_checkpoint
 
-    steps, device, wanted = options["steps"], options["device"], options["checkpoint"]
+    steps, device, wanted = _most_steps(task, options), options["device"], options["checkpoint"]
     every = recipe.training.evaluate_every
     if wanted is not None and wanted % every:
         raise InputError(f"checkpoint is {wanted}; there is one every {every} steps: it must be a multiple of that")
@@ -339,7 +368,8 @@ def _train_together(n: int, options: Options, n_jobs: int) -> None:
     recipes = [_recipe(task, options, k) for k in range(n)]
     every = None if options["checkpoint"] is None else recipes[0].training.evaluate_every
     if options["checkpoint"] != 0:
-        train_ensemble(recipes, steps=options["steps"], n_jobs=n_jobs, device=options["device"], keep_every=every)
+        steps, device = _most_steps(task, options), options["device"]
+        train_ensemble(recipes, steps=steps, n_jobs=n_jobs, device=device, keep_every=every)
 
 
 def _system(

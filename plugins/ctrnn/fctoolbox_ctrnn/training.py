@@ -28,8 +28,9 @@ _BLOCK = 64
 class Training:
     """How networks are trained.
 
-    Learning rate and loss are those of nn-brain (Yang & Wang 2020). Batches of 64 (16 there) and the bound on
-    the gradient make the default task converge for every seed that was tried; see the README.
+    As they stand here, learning rate and loss are those of nn-brain (Yang & Wang 2020); tasks have their own, see
+    `Schedule`. Batches of 64 (16 there) and the bound on the gradient make the default task converge for every
+    seed that was tried; see the README.
 
     Parameters
     ----------
@@ -37,6 +38,10 @@ class Training:
         Of Adam.
     n_trials : int
         In each step's batch.
+    response_weight : float
+        How much a time step of the decision (see `Trials.deciding`) counts in the loss, beside one before it; 5 in
+        Yang et al. 2019. Where the decision is a small part of the trial, a network that fixates throughout has
+        next to no loss, and with a weight of 1 little to learn from.
     largest_gradient : float
         Euclidean norm to which longer gradients are cut.
     evaluate_every : int
@@ -56,6 +61,7 @@ class Training:
 
     learning_rate: float = 0.01
     n_trials: int = 64
+    response_weight: float = 1.0
     largest_gradient: float = 1.0
     evaluate_every: int = 50
     n_validation: int = 1250
@@ -211,7 +217,15 @@ def _take_step(
     batches = [learner.trials_of_step(step) for learner, step in zip(learners, steps, strict=True)]
     inputs, targets = _side_by_side(batches, workspace)
     noise = _noise(learners, [_generator(*each) for each in zip(learners, steps, strict=True)], batches, workspace)
-    losses, gradients = loss_and_gradients(stack.parameters, inputs, targets, dynamics, workspace, noise=noise)
+    losses, gradients = loss_and_gradients(
+        stack.parameters,
+        inputs,
+        targets,
+        dynamics,
+        workspace,
+        noise=noise,
+        weights=_weights(batches, training.response_weight, workspace),
+    )
     stack.descend_(
         gradients,
         np.array(steps) + 1,
@@ -235,6 +249,19 @@ def _side_by_side(batches: Sequence[Trials], workspace: Workspace) -> tuple[torc
         inputs[e, :n_times, :n_trials] = torch.from_numpy(np.ascontiguousarray(batch.inputs, dtype=np.float32))
         targets[e, :n_times, :n_trials] = torch.from_numpy(np.ascontiguousarray(batch.targets))
     return inputs, targets
+
+
+def _weights(batches: Sequence[Trials], response_weight: float, workspace: Workspace) -> torch.Tensor | None:
+    """How much each time step counts (n_networks, n_times, n_trials); None where all count alike."""
+    if response_weight == 1:
+        return None
+    shape = (len(batches), *(max(batch.targets.shape[axis] for batch in batches) for axis in (0, 1)))
+    weights = workspace.buffer("weights", *shape).fill_(1)
+    for e, batch in enumerate(batches):
+        n_times, n_trials = batch.targets.shape
+        counting = np.where(batch.deciding, np.float32(response_weight), np.float32(1))
+        weights[e, :n_times, :n_trials] = torch.from_numpy(counting)
+    return weights
 
 
 def _generator(learner: Learner, step: int) -> np.random.Generator | None:

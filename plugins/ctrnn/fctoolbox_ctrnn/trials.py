@@ -17,7 +17,7 @@ from fctoolbox.errors import InputError, check_whole, suggestion
 from fctoolbox_ctrnn.plans import ENDED as ENDED
 from fctoolbox_ctrnn.plans import Floats, Integers, rendered
 from fctoolbox_ctrnn.tasks import DESIGNS, design_of
-from fctoolbox_ctrnn.tasks.design import DECIDABLE, FIXATION, Design, Places
+from fctoolbox_ctrnn.tasks.design import DECIDABLE, DECISION, FIXATION, Design, Places, Schedule
 from fctoolbox_ctrnn.timing import Duration, changed_timing, in_words
 
 # What neurogym calls the coherence in percent; and the answer, which we tell as the target.
@@ -93,6 +93,15 @@ class Trials:
         responding = np.where(self.targets > 0, steps, -1).max(axis=0)
         last = np.where(self.targets != ENDED, steps, -1).max(axis=0)
         return np.where(responding >= 0, responding, last)
+
+    @property
+    def deciding(self) -> NDArray[np.bool_]:
+        """(n_times, n_trials) the time steps of the decision; where no period is called so, those with a response."""
+        if DECISION not in self.periods:
+            return self.targets > 0
+        steps, (first, end) = np.arange(len(self.targets))[:, None], self.periods[DECISION].T
+        within: NDArray[np.bool_] = (steps >= first) & (steps < end)
+        return within
 
     @property
     def coherent(self) -> NDArray[np.bool_]:
@@ -193,6 +202,12 @@ def draw_trials(task: Task, n_trials: int, *, seed: Sequence[int]) -> Trials:
     """
     design = _design(task)
     return _drawn_one_by_one(task, n_trials, seed) if design is None else _drawn_at_once(design, task, n_trials, seed)
+
+
+def schedule_of(task: Task) -> Schedule:
+    """How a task is best learned; that of others' tasks is the one that most of ours share."""
+    design = _design(task)
+    return Schedule() if design is None else design.schedule
 
 
 @cache

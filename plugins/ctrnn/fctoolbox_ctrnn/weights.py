@@ -252,6 +252,7 @@ def failure(checkpoint: Checkpoint, recipe: Recipe, steps: int) -> str:
         f"on coherent trials, and {training.accuracy:g} at {training.in_a_row} looks in a row is wanted, one "
         f"every {training.evaluate_every} steps.\n    step      loss  accuracy\n{table}\n"
         f"Raise steps (training goes on from where it is), or try another seed (now {recipe.seed}), more "
-        f"n_units (now {recipe.n_units}) or another dt (now {task.dt} ms); trained=false gives the untrained "
-        "network."
+        f"n_units (now {recipe.n_units}), another dt (now {task.dt} ms), a smaller learning_rate (now "
+        f"{training.learning_rate:g}) or a larger response_weight (now {training.response_weight:g}); trained=false "
+        "gives the untrained network."
     )

@@ -44,24 +44,28 @@ def step_by_step(drive, w_rec, dynamics):
 
 
 @every_kind
-@pytest.mark.parametrize("noisy", [False, True])
-def test_loss_and_gradients_are_those_of_autograd(drawn, dynamics, noisy):
+@pytest.mark.parametrize(("noisy", "weighted"), [(False, False), (True, False), (False, True)])
+def test_loss_and_gradients_are_those_of_autograd(drawn, dynamics, noisy, weighted):
     given = parameters(drawn)
     inputs = torch.randn(E, T, B, I, generator=drawn, dtype=torch.float64)
     targets = torch.randint(-1, K, (E, T, B), generator=drawn)
     noise = torch.randn(E, T, B, N, generator=drawn, dtype=torch.float64) if noisy else None
+    weights = torch.rand(E, T, B, generator=drawn, dtype=torch.float64) + 0.1 if weighted else None
     workspace = Workspace(torch.float64)
     for _ in range(2):  # the second time in used buffers
-        losses, gradients = loss_and_gradients(given, inputs, targets, dynamics, workspace, noise=noise)
+        losses, gradients = loss_and_gradients(
+            given, inputs, targets, dynamics, workspace, noise=noise, weights=weights
+        )
 
     p = {name: each.clone().requires_grad_() for name, each in given.items()}
     drive = torch.einsum("etbi,ein->tebn", inputs, p["w_in"]) + p["b_in"] + p["b_rec"]
     states = step_by_step(drive if noise is None else drive + noise.transpose(0, 1), p["w_rec"], dynamics)
     outputs = (states @ p["w_out"] + p["b_out"]).transpose(0, 1)
-    expected = torch.stack(
-        [torch.nn.functional.cross_entropy(outputs[e].flatten(0, 1), targets[e].flatten(), ignore_index=-1)
-         for e in range(E)]
-    )  # fmt: skip
+    each = torch.nn.functional.cross_entropy(
+        outputs.flatten(0, 2), targets.flatten(), ignore_index=-1, reduction="none"
+    ).view(E, -1)
+    counting = (targets != -1).flatten(1) * (1 if weights is None else weights.flatten(1))
+    expected = (each * counting).sum(1) / counting.sum(1)
     torch.testing.assert_close(losses, expected, rtol=1e-9, atol=0)
     for name, slope in zip(p, torch.autograd.grad(expected.sum(), list(p.values())), strict=True):
         assert slope.abs().max() > 1e-4

@@ -126,6 +126,19 @@ def test_the_response_is_read_when_one_is_asked_for_last():
     assert by_hand().response_times.tolist() == [3, 2, 1]
 
 
+def test_the_decision_is_a_period_or_the_steps_with_a_response():
+    # neurogym's and ours: the period of that name, also where the right answer is to fixate.
+    drawn = draw_trials(task("fctoolbox/Yang19-dms-v0", 20), 40, seed=(3,))
+    for k in range(40):
+        first, end = drawn.periods["decision"][k]
+        assert np.flatnonzero(drawn.deciding[:, k]).tolist() == list(range(first, end))
+    fixating = (drawn.targets <= 0).all(axis=0)
+    assert fixating.any()
+    assert drawn.deciding[:, fixating].any(axis=0).all()
+    assert draw_trials(task(VARIABLE), 5, seed=(3,)).deciding.any(axis=0).all()
+    np.testing.assert_array_equal(by_hand().deciding, by_hand().targets > 0)  # it names no periods
+
+
 def test_choices_are_the_strongest_output_at_that_time():
     outputs = np.zeros((5, 3, 3))
     outputs[3, 0, 2] = outputs[2, 1, 1] = outputs[1, 2, 1] = 1

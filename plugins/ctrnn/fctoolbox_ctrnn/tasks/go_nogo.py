@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fctoolbox_ctrnn.plans import Conditions, Plan
-from fctoolbox_ctrnn.tasks.design import FIXATION, Design, Places
+from fctoolbox_ctrnn.tasks.design import AS_NN_BRAIN, FIXATION, Design, Places, Schedule
 from fctoolbox_ctrnn.tasks.environment import DesignedTask
 from fctoolbox_ctrnn.timing import Duration
 
@@ -25,6 +25,7 @@ class GoNogoDesign(Design):
         "Zhang et al. 2019, Active information maintenance in working memory by a sensory cortex",
         "https://doi.org/10.7554/eLife.43191",
     )
+    schedule: ClassVar[Schedule] = AS_NN_BRAIN
     inputs: ClassVar[Places] = {FIXATION: 0, "nogo": 1, "go": 2}
     responses: ClassVar[Places] = {FIXATION: 0, "go": 1}
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fctoolbox_ctrnn.plans import Conditions, Plan
-from fctoolbox_ctrnn.tasks.design import DECIDABLE, FIXATION, Design, Places
+from fctoolbox_ctrnn.tasks.design import AS_NN_BRAIN, DECIDABLE, FIXATION, Design, Places, Schedule
 from fctoolbox_ctrnn.tasks.environment import DesignedTask
 from fctoolbox_ctrnn.timing import Duration
 
@@ -39,6 +39,7 @@ class Perceptual(Design):
         "Britten et al. 1992, The analysis of visual motion",
         "https://doi.org/10.1523/JNEUROSCI.12-12-04745.1992",
     )
+    schedule: ClassVar[Schedule] = AS_NN_BRAIN
     hidden: ClassVar[tuple[str, ...]] = ("target", "coherence")
     inputs: ClassVar[Places] = {FIXATION: 0, "stimulus": range(1, 3)}
     responses: ClassVar[Places] = {FIXATION: 0, "choice": range(1, 3)}
