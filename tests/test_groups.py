@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import kstest
 
 import fctoolbox as fct
-from fctoolbox import groups
+from fctoolbox import _group_deals, _group_scores, groups
 from fctoolbox.chunks import Workers
 from tests.conftest import make_system
 
@@ -109,7 +109,7 @@ def test_every_group_is_partitioned_with_the_draws_of_an_analysis_of_its_own(spa
         seeds.append((rng.bit_generator.seed_seq.spawn_key, rng.bit_generator.seed_seq.n_children_spawned))
         return fct.detect_communities(similarity, rng=rng, **settings)
 
-    monkeypatch.setattr(groups, "detect_communities", seen)
+    monkeypatch.setattr(_group_scores, "detect_communities", seen)
     monkeypatch.setattr("fctoolbox.origin.detect_communities", seen)
     quick(sparse, n_permutations=1)
     of_groups = seeds[:7]  # 4 on their own units, and 3 that have others in common
@@ -351,7 +351,8 @@ def test_exchangeable_groups_have_a_uniform_p(highest, silent, monkeypatch):
         labels = (np.linalg.eigh(similarity)[1][:, -1] > 0).astype(np.intp)
         return SimpleNamespace(labels=labels, n=2, sizes=(1, 1), q=0.0)
 
-    monkeypatch.setattr(groups, "detect_communities", halves)
+    for module in (_group_scores, _group_deals):
+        monkeypatch.setattr(module, "detect_communities", halves)
     rng, found = np.random.default_rng(5), {}
     for _ in range(100):
         system = grouped(rng, {"a": 3, "b": 4, "c": 2}, n_units=9)
@@ -376,9 +377,9 @@ def test_dealt_groups_have_the_sizes_and_the_inputs_of_the_real_ones(sparse, mon
         dealt.append((part.inputs, units))
         return 0.0, 0.0
 
-    monkeypatch.setattr(groups, "_of_dealt", seen)
-    deal = groups.Deal(sparse.projection, (3, 5, 4, 6), np.arange(14) > 4, np.eye(14), 1.0)
-    result = groups.dealt_statistics(deal, n_nulls=5, rng=np.random.default_rng(0))
+    monkeypatch.setattr(_group_deals, "_of_dealt", seen)
+    deal = _group_deals.Deal(sparse.projection, (3, 5, 4, 6), np.arange(14) > 4, np.eye(14), 1.0)
+    result = _group_deals.dealt_statistics(deal, n_nulls=5, rng=np.random.default_rng(0))
     assert result.shape == (5, 2, 2, 4)
     own = [inputs for inputs, units in dealt if units[:5].any()]
     assert [len(inputs) for inputs in own[:4]] == [3, 5, 4, 6]
@@ -389,10 +390,10 @@ def test_dealt_groups_have_the_sizes_and_the_inputs_of_the_real_ones(sparse, mon
 def test_dealt_groups_are_scored_on_the_common_units_that_they_reach(driven):
     common = np.arange(12) > 4
     connectivity = fct.functional_connectivity(driven.activity.timeseries)
-    deal = groups.Deal(driven.projection, (5, 4, 6), common, connectivity, 1.0)
+    deal = _group_deals.Deal(driven.projection, (5, 4, 6), common, connectivity, 1.0)
     among = connectivity[np.ix_(common, common)]
-    cut = groups.Deal(driven.projection.select_units(common), (5, 4, 6), np.ones(7, bool), among, 1.0)
-    one, other = (groups.dealt_statistics(each, n_nulls=4, rng=np.random.default_rng(0)) for each in (deal, cut))
+    cut = _group_deals.Deal(driven.projection.select_units(common), (5, 4, 6), np.ones(7, bool), among, 1.0)
+    one, other = (_group_deals.dealt_statistics(each, n_nulls=4, rng=np.random.default_rng(0)) for each in (deal, cut))
     np.testing.assert_allclose(one[:, 1, 0], other[:, 0, 0], atol=1e-12)
     np.testing.assert_array_equal(other[:, 0], other[:, 1])
     assert not np.allclose(one[:, 0, 0], one[:, 1, 0])
@@ -404,11 +405,11 @@ def test_a_dealt_group_that_defines_nothing_is_the_lowest():
     weights[:3, 0] = weights[:, 1] = weights[:, 2] = 1
     weights[:, 3] = rng.random(6)
     connectivity = fct.cosine_similarity(rng.standard_normal((6, 3)))
-    deal = groups.Deal(fct.InputProjection(weights), (4,), np.ones(6, bool), connectivity, 1.0)
+    deal = _group_deals.Deal(fct.InputProjection(weights), (4,), np.ones(6, bool), connectivity, 1.0)
     every = np.ones(6, bool)
     for inputs, units in (([0], weights[:, 0] > 0), ([1, 2], every)):
-        assert groups._of_dealt(deal, deal.projection.select_inputs(np.array(inputs)), units, rng) == (-1, -1)
-    assert groups._of_dealt(deal, deal.projection, every, rng)[0] > -1
+        assert _group_deals._of_dealt(deal, deal.projection.select_inputs(np.array(inputs)), units, rng) == (-1, -1)
+    assert _group_deals._of_dealt(deal, deal.projection, every, rng)[0] > -1
 
 
 def test_a_test_chosen_by_looking_takes_the_looking_into_account(rng):
