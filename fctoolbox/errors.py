@@ -33,6 +33,11 @@ def listed(names: Iterable[object], *, most: int = 8) -> str:
     return shown if len(words) <= most else f"{shown} … and {len(words) - most} more"
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """``"1 run"``, ``"2 runs"``: a number and what it counts."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def check_whole(option: str, value: object, least: int) -> None:
     """Refuse an option that is not a whole number of at least `least`.
 

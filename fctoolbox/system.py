@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from fctoolbox.errors import InputError, listed
+from fctoolbox.errors import InputError, counted, listed
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -519,7 +519,7 @@ class RecurrentSystem:
             does.append(f"functional connectivity ({activity.scale})")
         if activity.trials is not None:
             n_trials = len(np.unique(activity.trials))
-            does.append(f"{n_trials:,} trial{'s' * (n_trials > 1)}")
+            does.append(counted(n_trials, "trial"))
         if activity.variables:
             does.append("variables " + listed(activity.variables))
         where = [] if geometry is None else [f.name for f in fields(geometry) if getattr(geometry, f.name) is not None]

@@ -1,6 +1,6 @@
 import pytest
 
-from fctoolbox.errors import DataUnavailable, InputError, PluginError, blamed_on, listed, nearest, suggestion
+from fctoolbox.errors import DataUnavailable, InputError, PluginError, blamed_on, counted, listed, nearest, suggestion
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,15 @@ def test_a_list_says_how_much_it_leaves_out(names, text):
 
 def test_a_list_of_a_chosen_length():
     assert listed("abc", most=1) == "a … and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [((0, "run"), "0 runs"), ((1, "run"), "1 run"), ((1294, "unit"), "1,294 units"),
+     ((1, "entry", "entries"), "1 entry"), ((2, "entry", "entries"), "2 entries")],
+)  # fmt: skip
+def test_a_number_and_what_it_counts(words, text):
+    assert counted(*words) == text
 
 
 @pytest.mark.parametrize(

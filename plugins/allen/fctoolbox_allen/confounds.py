@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fctoolbox.errors import InputError, blamed_on, listed, suggestion
+from fctoolbox.errors import InputError, blamed_on, counted, listed, suggestion
 
 # sosfiltfilt of a band-pass of order 5 (nilearn's) pads each end with 33 samples of the series.
 LEAST_TIMES = 34
 _TRUE, _FALSE = ("1", "1.0", "true"), ("0", "0.0", "false")
-
-
-def counted(number: int, one: str, several: str | None = None) -> str:
-    """``"1 run"``, ``"2 runs"``: a number and what it counts."""
-    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,16 +11,11 @@ import numpy as np
 from fctoolbox.data import fetch
 from fctoolbox.errors import InputError, check_whole, listed
 from fctoolbox.system import Provenance, RecurrentSystem
+from fctoolbox_allen.allensdk_call import kept_export
 from fctoolbox_allen.ccf import kept_annotation, read_annotation
-from fctoolbox_allen.experiments import (
-    Choice,
-    Export,
-    injection_projection,
-    kept_export,
-    read_export,
-    reference_files,
-)
+from fctoolbox_allen.experiments import Export, read_export, reference_files
 from fctoolbox_allen.files import SCANS
+from fctoolbox_allen.injections import Choice, injection_projection
 from fctoolbox_allen.oh2014 import Connectome
 from fctoolbox_allen.regional import area_geometry, cortical_areas, scan_activity
 from fctoolbox_allen.rsfmri import Scans, choose_areas, choose_scans, read_scans

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fctoolbox.data import sha256_of
-from fctoolbox.errors import InputError, blamed_on, listed, suggestion
+from fctoolbox.errors import InputError, blamed_on, counted, listed, suggestion
 from fctoolbox.system import RecurrentActivity
 from fctoolbox.tables import check_exists, text_rows
-from fctoolbox_allen.bold import BoldRuns, check_installed, group_connectivity, label_volume, read_runs
+from fctoolbox_allen.bold import BoldRuns, check_installed, group_connectivity, read_runs
 from fctoolbox_allen.ccf import HEMISPHERES, Structure
-from fctoolbox_allen.confounds import counted
+from fctoolbox_allen.label_volumes import label_volume
 from fctoolbox_allen.space import check_sides, grid_of
 
 PACKAGES = ("nilearn", "nibabel")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fctoolbox.errors import InputError, listed, suggestion
+from fctoolbox.errors import InputError, counted, listed, suggestion
 from fctoolbox.system import Geometry, LabelVolume
 from fctoolbox_allen.ccf import Structure
 from fctoolbox_allen.grid import ORIENTATION, LabelGrid, mirror_of, partners
@@ -192,7 +192,7 @@ def parcels_of(world: World, side: Side, volume: NDArray[np.int64], choices: Cho
     ids = np.flatnonzero(mostly & (n_usable > 0))
     if len(ids) < 3:
         raise InputError(
-            f"{len(ids)} {'unit lies' if len(ids) == 1 else 'units lie'} in {choices.targets} ({choices.hemisphere}), "
+            f"{counted(len(ids), 'unit lies', 'units lie')} in {choices.targets} ({choices.hemisphere}), "
             "and at least 3 are needed; take more regions (n_rois), larger targets, or another volume of regions"
         )
     _check_memory(len(ids), choices)

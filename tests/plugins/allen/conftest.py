@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from fctoolbox_allen.ccf import read_annotation, read_structures
+from fctoolbox_allen.experiments import read_export
+from fctoolbox_allen.experiments_miniature import write_export
 from fctoolbox_allen.miniature import write_files
 from fctoolbox_allen.oh2014 import read_connectome
 
@@ -29,6 +31,24 @@ def annotation(miniature):
 @pytest.fixture(scope="session")
 def connectome(miniature):
     return read_connectome(miniature.weights)
+
+
+@pytest.fixture(scope="session")
+def export_folder(miniature, tmp_path_factory):
+    return write_export(tmp_path_factory.mktemp("export"), miniature, rng=0)
+
+
+@pytest.fixture(scope="session")
+def export(export_folder):
+    return read_export(export_folder)
+
+
+@pytest.fixture
+def export_copy(export_folder, tmp_path):
+    """A copy that a test may spoil."""
+    for path in export_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

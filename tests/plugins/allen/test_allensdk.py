@@ -6,9 +6,11 @@ import subprocess
 
 import numpy as np
 import pytest
+from fctoolbox_allen.allensdk_call import SCRIPT, export_experiments, find_uv
 from fctoolbox_allen.ccf import read_annotation, read_structures
-from fctoolbox_allen.experiments import SCRIPT, Choice, export_experiments, find_uv, injection_projection, read_export
+from fctoolbox_allen.experiments import read_export
 from fctoolbox_allen.experiments_miniature import columns_of
+from fctoolbox_allen.injections import Choice, injection_projection
 
 from fctoolbox import DataUnavailable, InputError
 from tests.plugins.allen.allen_server import World, serving

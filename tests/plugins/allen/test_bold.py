@@ -255,7 +255,7 @@ def test_labels_on_other_voxels_of_the_same_space(run, series, tmp_path):
 def test_a_second_reading_comes_from_the_cache(labels, run, series, monkeypatch, tmp_path):
     path = run(series)
     first = read_runs([path], labels)
-    monkeypatch.setattr(bold, "_extracted", None)
+    monkeypatch.setattr(bold, "region_series", None)
     again = read_runs([path], labels)
     np.testing.assert_array_equal(only(again), only(first))
     assert (again.rois.tolist(), again.dropped, again.t_r) == (first.rois.tolist(), first.dropped, first.t_r)
