@@ -68,7 +68,7 @@ def train_ensemble(
 
     Networks of one kind are trained as stacks of `chunk_size`, one stack per thread; a network that solves its task
     leaves its stack, and those that remain are stacked anew. A network's weights depend on its recipe alone, to the
-    rounding of float32, whatever is trained beside it. Every look at the validation trials leaves a file per
+    last bit, whatever is trained beside it. Every look at the validation trials leaves a file per
     network, so a training that was interrupted, or gave up, goes on from its last look.
 
     Parameters

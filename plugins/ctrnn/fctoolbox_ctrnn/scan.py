@@ -8,6 +8,7 @@ Stacked weights are transposed, (n_networks, n_senders, n_receivers), and stacke
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,7 @@ def loss_and_gradients(
     *,
     noise: torch.Tensor | None = None,
     weights: torch.Tensor | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> tuple[torch.Tensor, Tensors]:
     """The cross-entropy of every time step with its target, and its gradient, for each network of a stack.
 
@@ -135,6 +137,10 @@ def loss_and_gradients(
         Added to the drive.
     weights : (n_networks, n_times, n_trials) tensor, optional
         How much each time step counts; all alike when left out.
+    lengths : sequence of int, optional
+        How many time steps are each network's own; what follows fills up to the longest. Sums run over these alone:
+        with zeros behind them they would be rounded otherwise, and training magnifies that until the weights are
+        others.
 
     Returns
     -------
@@ -149,9 +155,8 @@ def loss_and_gradients(
     gradients = {name: workspace.buffer(f"gradient {name}", *each.shape) for name, each in parameters.items()}
 
     counting = None if weights is None else weights.flatten(1, 2)
-    losses, slope = _cross_entropy(_readout(parameters, kept, workspace), targets.flatten(1, 2), counting)
-    torch.bmm(kept.transpose(1, 2), slope, out=gradients["w_out"])
-    torch.sum(slope, 1, keepdim=True, out=gradients["b_out"])
+    rows = [length * n_trials for length in lengths or [inputs.shape[1]] * len(inputs)]
+    losses, slope = _cross_entropy(_readout(parameters, kept, workspace), targets.flatten(1, 2), counting, rows)
 
     flat = workspace.buffer("flat", *kept.shape)
     torch.bmm(slope, parameters["w_out"].transpose(1, 2), out=flat)
@@ -162,9 +167,12 @@ def loss_and_gradients(
     _backward_(arriving, activated, back, dynamics, workspace.buffer("carried", *states.shape[1:]))
     _time_first(flat, n_trials).copy_(arriving)
 
-    torch.bmm(kept[:, :-n_trials].transpose(1, 2), flat[:, n_trials:], out=gradients["w_rec"])
-    torch.bmm(steps.transpose(1, 2), flat, out=gradients["w_in"])
-    torch.sum(flat, 1, keepdim=True, out=gradients["b_in"])
+    for e, n in enumerate(rows):
+        torch.mm(kept[e, :n].T, slope[e, :n], out=gradients["w_out"][e])
+        torch.sum(slope[e, :n], 0, keepdim=True, out=gradients["b_out"][e])
+        torch.mm(kept[e, : n - n_trials].T, flat[e, n_trials:n], out=gradients["w_rec"][e])
+        torch.mm(steps[e, :n].T, flat[e, :n], out=gradients["w_in"][e])
+        torch.sum(flat[e, :n], 0, keepdim=True, out=gradients["b_in"][e])
     for name in ("w_rec", "w_in", "b_in"):
         gradients[name].mul_(dynamics.gain)
     gradients["b_rec"].copy_(gradients["b_in"])
@@ -276,14 +284,15 @@ def _backward_(
 
 
 def _cross_entropy(
-    outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None
+    outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None, rows: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weighted mean loss of each network, and its gradient by the outputs (n_networks, n, n_outputs)."""
     shares, live = torch.log_softmax(outputs, -1), (targets != ENDED).to(outputs.dtype)
     if weights is not None:
         live.mul_(weights)
     right, live = targets.clamp_min(0).unsqueeze(-1), live / live.sum(1, keepdim=True)
-    losses = -(shares.gather(2, right).squeeze(-1) * live).sum(1)
+    each = shares.gather(2, right).squeeze(-1) * live
+    losses = -torch.stack([own[:n].sum() for own, n in zip(each, rows, strict=True)])
     slope = shares.exp_()
     slope.scatter_add_(2, right, torch.full_like(slope[..., :1], -1))
     return losses, slope.mul_(live.unsqueeze(-1))

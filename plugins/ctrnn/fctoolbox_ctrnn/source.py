@@ -103,7 +103,7 @@ def load(
         depends on its own seed alone.
     steps : int, optional
         How many training steps to try at most, counted in whole fifties. By default 2,000 for perceptual
-        decision-making (which takes 300 to 900) and go/no-go, else 10,000.
+        decision-making (which takes 300 to 900) and go/no-go, else 20,000.
     accuracy : float, optional
         Share of validation trials to be answered rightly, twice in a row, for training to stop. By default 0.97, or
         95 % of what an ideal observer reaches where noise keeps that below 0.99.

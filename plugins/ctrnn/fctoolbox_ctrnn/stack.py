@@ -116,7 +116,8 @@ def _arrays(tensors: Tensors, e: int) -> dict[str, NDArray[np.float32]]:
 
 def _cut_(gradients: Tensors, largest: float) -> None:
     """Shorten each network's gradient to that Euclidean norm."""
-    squares = torch.stack([each.square().sum((1, 2)) for each in gradients.values()])
-    factor = torch.clamp(largest / (squares.sum(0).sqrt() + 1e-6), max=1)[:, None, None]
+    # One after the other: in which order torch's sum over a short axis adds depends on how many networks there are.
+    squares = sum(each.square().sum((1, 2)) for each in gradients.values())
+    factor = torch.clamp(largest / (torch.as_tensor(squares).sqrt() + 1e-6), max=1)[:, None, None]
     for each in gradients.values():
         each.mul_(factor)

@@ -225,6 +225,7 @@ def _take_step(
         workspace,
         noise=noise,
         weights=_weights(batches, training.response_weight, workspace),
+        lengths=[len(batch.targets) for batch in batches],
     )
     stack.descend_(
         gradients,

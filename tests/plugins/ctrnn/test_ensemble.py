@@ -38,10 +38,10 @@ def another_cache(tmp_path, monkeypatch):
 
 
 def alike(one, other):
-    """As one network alone: to the rounding of float32 over a whole training."""
-    assert [(look.step, look.accuracy) for look in one.curve] == [(look.step, look.accuracy) for look in other.curve]
+    """To the last bit: training magnifies the least difference until the networks have nothing in common."""
+    assert one.curve == other.curve
     for name in PARAMETERS:
-        np.testing.assert_allclose(getattr(one.network, name), getattr(other.network, name), atol=1e-4)
+        np.testing.assert_array_equal(getattr(one.network, name), getattr(other.network, name))
 
 
 @pytest.mark.parametrize("layout", [{"n_jobs": 2, "chunk_size": 2}, {"n_jobs": 1, "chunk_size": 10}, {"n_jobs": 3}])
@@ -52,6 +52,18 @@ def test_an_ensemble_is_its_networks_one_by_one(recipes, another_cache, layout):
     for recipe, each in zip(recipes, together, strict=True):
         assert each.solves(QUICK)
         alike(each, trained_network(recipe, steps=1000))
+
+
+@pytest.mark.parametrize("name", ["fctoolbox/PerceptualDecisionMaking-v0", "fctoolbox/ContextDecisionMaking-v0"])
+def test_the_size_of_a_stack_changes_no_bit(another_cache, name):
+    """Also where the longest trials of the others are longer; stacks of four and more are summed in other ways."""
+    training = Training(evaluate_every=4, n_validation=40, accuracy=0.0, in_a_row=1, response_weight=5.0)
+    recipes = [Recipe(read_task(name, 20), n_units=100, seed=seed, training=training) for seed in range(9)]
+    alone = [trained_network(recipe, steps=4) for recipe in recipes]
+    for size in (2, 4, 9):
+        another_cache()
+        for each, expected in zip(train_ensemble(recipes, steps=4, n_jobs=1, chunk_size=size), alone, strict=True):
+            alike(each, expected)
 
 
 def test_one_and_many_share_the_cache(recipes, monkeypatch):

@@ -383,9 +383,9 @@ def test_what_training_shall_reach_lies_below_what_noise_allows():
     [
         ("fctoolbox/PerceptualDecisionMaking-v0", 0.01, 1, 2000),
         ("fctoolbox/GoNogo-v0", 0.01, 1, 2000),
-        ("fctoolbox/ContextDecisionMaking-v0", 0.003, 5, 10_000),
-        ("fctoolbox/Yang19-dms-v0", 0.003, 5, 10_000),
-        ("DelayComparison-v0", 0.003, 5, 10_000),
+        ("fctoolbox/ContextDecisionMaking-v0", 0.003, 5, 20_000),
+        ("fctoolbox/Yang19-dms-v0", 0.003, 5, 20_000),
+        ("DelayComparison-v0", 0.003, 5, 20_000),
     ],
 )
 def test_a_task_says_how_it_is_best_learned(task, learning_rate, response_weight, steps):

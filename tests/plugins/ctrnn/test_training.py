@@ -7,6 +7,7 @@ import pytest
 import torch
 from fctoolbox_ctrnn.network import PARAMETERS, initial_network
 from fctoolbox_ctrnn.scan import Workspace
+from fctoolbox_ctrnn.stack import Stack
 from fctoolbox_ctrnn.training import Checkpoint, Evaluation, Learner, Training, advance, advance_together
 from fctoolbox_ctrnn.trials import ENDED, Trials, draw_trials, read_task
 
@@ -281,3 +282,26 @@ def test_a_task_is_solved_when_looks_in_a_row_say_so():
     assert not after(0.99, 0.969)
     assert not after(0.98, 0.98, 0.96, 0.98)
     assert not after()
+
+
+def test_a_long_gradient_is_cut_alike_in_every_stack(rng):
+    networks = [start(n_units=30).network] * 12
+    shapes = {name: each.shape[1:] for name, each in Stack(networks[:1], [{}], "cpu").parameters.items()}
+    # Of all sizes: the order of a sum of like numbers seldom shows.
+    sizes = {name: np.exp(2 * rng.standard_normal((12, 1, 1))) for name in shapes}
+    drawn = {
+        name: (rng.standard_normal((12, *shape)) * sizes[name] / np.sqrt(np.prod(shape))).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+    def moved(which):
+        stack = Stack([networks[k] for k in which], [{}] * len(which), "cpu")
+        gradients = {name: torch.tensor(each[which]) for name, each in drawn.items()}
+        stack.descend_(gradients, np.ones(len(which), int), Workspace(), learning_rate=0.01, largest_gradient=1.0)
+        return [stack.moments(k) for k in range(len(which))]
+
+    alone = [moved([k])[0] for k in range(12)]
+    for size in (2, 3, 4, 5, 8, 12):
+        for one, other in zip(moved(list(range(size))), alone, strict=False):
+            for name, moment in one.items():
+                np.testing.assert_array_equal(moment, other[name])

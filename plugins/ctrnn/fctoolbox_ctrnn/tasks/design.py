@@ -35,7 +35,7 @@ class Schedule:
 
     learning_rate: float = 0.003
     response_weight: float = 5.0
-    steps: int = 10_000
+    steps: int = 20_000
 
 
 # For tasks as easy as nn-brain's own example: a weight of 5 would not be needed.
