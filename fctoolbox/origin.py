@@ -172,6 +172,8 @@ class OriginReport:
         models = {test.model for test in self.induced.nulls}
         shapeless = models & {"permutation", "variogram", "moran"}
         answer = "What p cannot say here: neighbouring units share inputs and activity for many reasons. "
+        if self.system.projection.weights.shape[1] == 1:
+            answer += "With one input the cosine is 1 or -1: modules are the signs of its weights. "
         if shapeless == models:
             answer += (
                 "These nulls do not keep modules in one piece, so that compact modules beat them whether inputs matter "
@@ -445,6 +447,7 @@ def provenance_in_json(system: RecurrentSystem, *, rng: str, command: str, secon
     return {
         "versions": software(system),
         "files": [{"name": file.name, "sha256": file.sha256} for file in system.provenance.files],
+        "notes": dict(system.provenance.notes),
         "rng": rng,
         "command": command,
         "seconds": round(seconds, 3),

@@ -149,7 +149,7 @@ def test_the_keys_of_report_json_are_those_of_schema_1(toy):
     }
     assert set(report["communities"]) == {"n", "sizes", "q", "labels"}
     assert set(report["induced_modularity"]) == {"q", "q_best", "nulls"}
-    assert set(report["provenance"]) == {"versions", "files", "rng", "command", "seconds"}
+    assert set(report["provenance"]) == {"versions", "files", "notes", "rng", "command", "seconds"}
     assert set(report["relationship"]["nulls"][0]) == set(report["induced_modularity"]["nulls"][0]) == null
     assert sum(report["communities"]["sizes"]) == report["system"]["n_units"]
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -183,6 +183,14 @@ def test_the_caution_stands_beside_the_answer(toy):
     assert "numbered" not in report.caution()
     assert "do not keep modules in one piece" in quick(toy, null="variogram").caution()
     assert "do not keep" not in quick(toy, null="regrow").caution()
+    assert "With one input the cosine is 1 or -1" not in report.caution()
+
+
+def test_one_input_is_a_matter_of_signs_and_said_to_be(toy):
+    one = fct.InputProjection(toy.projection.weights[:, :1])
+    report = quick(replace(toy, projection=one))
+    assert "With one input the cosine is 1 or -1" in report.caution()
+    assert set(np.unique(np.round(report.similarity, 12))) <= {-1, 0, 1}
     assert "Compact modules beat permutation whether" in quick(toy, null=["permutation", "projection"]).caution()
     assert "not as its cause" in report._repr_html_()
 

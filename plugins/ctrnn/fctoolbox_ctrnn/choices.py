@@ -31,8 +31,8 @@ def check_options(options: Options) -> None:
     for name, above, below, words in (
         ("tau", 0, np.inf, "a time in ms"),
         ("accuracy", 0, 1 + 1e-9, "in (0, 1]"),
-        ("learning_rate", 0, 1 + 1e-9, "in (0, 1]"),
-        ("response_weight", 0, 1000 + 1e-9, "above 0, up to 1000"),
+        ("learning_rate", 1e-7, 1 + 1e-9, "above 1e-7, up to 1"),
+        ("response_weight", 1e-3, 1000 + 1e-9, "above 0.001, up to 1000"),
         ("sparsity", -1e-9, 1, "from 0 to below 1"),
     ):
         by_the_task = options[name] is None and name in _OF_THE_TASK

@@ -286,8 +286,6 @@ def _raise_problems(trained: Sequence[_Training], steps: int) -> None:
     more = ""
     if len(trained) > 1:
         seeds = listed(each.recipe.seed for each in failed)
-        more = (
-            f"\n{len(failed)} of {len(trained)} networks failed (seeds {seeds}); the others are trained and kept, and "
-            "come from the cache"
-        )
+        others = "the others are trained and kept, and come from the cache" if len(failed) < len(trained) else ""
+        more = f"\n{len(failed)} of {len(trained)} networks failed (seeds {seeds}){others and '; '}{others}"
     raise InputError(problem(failed[0]) + more)

@@ -156,10 +156,17 @@ def accuracy_in_words(trials: "Trials", outputs: Floats) -> str:
     """The share of right choices, by coherence where there is one."""
     correct, coherence = trials.correct(outputs), trials.coherence
     if coherence is None:
-        return f"{correct.mean():.3f}"
+        return f"{correct.mean():.3f}{_of_several(trials)}"
     shares = ", ".join(f"{c:g} %: {correct[coherence == c].mean():.3f}" for c in np.unique(coherence))
     coherent = correct[trials.coherent]
-    return f"{f'{coherent.mean():.3f}' if coherent.size else 'none'} of coherent trials ({shares})"
+    return f"{f'{coherent.mean():.3f}' if coherent.size else 'none'} of coherent trials ({shares}){_of_several(trials)}"
+
+
+def _of_several(trials: "Trials") -> str:
+    """That only the last response of a trial is judged, where a trial asks for several."""
+    asks = trials.targets > 0
+    most = int((asks[1:] & ~asks[:-1]).sum(axis=0).max(initial=0) + asks[:1].any())
+    return f"; of the up to {most} responses of a trial, the last one is judged" if most > 1 else ""
 
 
 def presented(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fctoolbox import plugins
 from fctoolbox.data import sha256_of
-from fctoolbox.errors import InputError, check_whole
-from fctoolbox.system import InputProjection, Provenance, RecurrentSystem
+from fctoolbox.errors import InputError, check_whole, listed
+from fctoolbox.system import FileRecord, InputProjection, Provenance, RecurrentSystem
 from fctoolbox_ctrnn.choices import Options, check_options, read_timing
 from fctoolbox_ctrnn.from_weights import SPECIES, check_states
 from fctoolbox_ctrnn.network import CTRNN, PARAMETERS
@@ -75,7 +75,7 @@ def load(
     Parameters
     ----------
     task : str
-        A task with distinct responses and a ground truth: ours, or any of neurogym. The default is perceptual
+        A task with distinct responses and a ground truth: ours, or one of neurogym. The default is perceptual
         decision-making with a fixation cue that lasts until the decision.
     timing : mapping of str to duration, optional
         Periods of the task that shall last otherwise: ms, several numbers of ms to choose from, ``("uniform", (least,
@@ -127,7 +127,7 @@ def load(
         Fresh trials to run it on.
     inputs : {"stimulus", "all"}
         Which inputs the projection holds, and thereby which enter the cosine similarity: all but the fixation
-        cue, or all. The network itself always receives all.
+        cue and those that never change in the task, or all. The network itself always receives all.
 
     Returns
     -------
@@ -161,15 +161,19 @@ def load(
     if stored is not None:
         found = stored.network
         _check_fit(found, the_task, used)
-        digest = sha256_of(Path(weights).expanduser())
+        path = Path(weights).expanduser()
+        digest = sha256_of(path)
+        files: tuple[FileRecord, ...] = (FileRecord(path.name, digest),)
         training = f"none here: the weights are those of {weights} (SHA-256 {digest[:12]}…)"
         recipe = Recipe(the_task, used["n_units"], used["tau"], seed + network)
     else:
+        files = ()
         recipe = _recipe(the_task, used, network)
         found, training = _network(recipe, the_task, used)
     options = {name: used[name] for name in ("task", "timing", "dt", "tau", "n_units", "rule", "nonlinearity", "noise")}
     # How many are trained together is no property of the network.
-    return _system(recipe, found, columns, n_trials, training=training, options={**options, "networks": None})
+    options["networks"] = None
+    return _system(recipe, found, columns, n_trials, training=training, options=options, files=files)
 
 
 def load_ensemble(n: int, *, n_jobs: int = 2, **options: Any) -> tuple[RecurrentSystem, ...]:
@@ -372,6 +376,17 @@ def _train_together(n: int, options: Options, n_jobs: int) -> None:
         train_ensemble(recipes, steps=steps, n_jobs=n_jobs, device=device, keep_every=every)
 
 
+def _inputs_in_words(task: "Task") -> str:
+    words = ", ".join(task.columns)
+    if task.constant:
+        words += (
+            f" ({len(task.constant)} of them never change in this task, and are no stimulus: {listed(task.constant)})"
+        )
+    if task.columns[0] == "input-0":
+        words += " (the task gives them no names: if one of them is a fixation cue, it counts as a stimulus)"
+    return words
+
+
 def _system(
     recipe: "Recipe",
     network: CTRNN,
@@ -380,6 +395,7 @@ def _system(
     *,
     training: str,
     options: Options,
+    files: tuple[FileRecord, ...],
 ) -> RecurrentSystem:
     task, trials = recipe.task, recipe.fresh(n_trials)
     states = network.run(trials.inputs, rng=np.random.default_rng([recipe.seed, _RECURRENT_NOISE]))
@@ -399,13 +415,14 @@ def _system(
             license=LICENSE,
             species=SPECIES,
             packages=PACKAGES,
+            files=files,
             options=options,
             notes={
                 "Task": f"{task.name}: {task.timing}; time steps of {task.dt} ms",
                 "Training": training,
                 "Accuracy on fresh trials": accuracy_in_words(trials, outputs),
                 "Inputs in the projection": ", ".join(inputs),
-                "Inputs of the network": ", ".join(task.columns),
+                "Inputs of the network": _inputs_in_words(task),
                 **numbers_in_words(trials),
                 "Mind": "one network is one draw: compare seeds, and networks before training (trained=false), before "
                 "anything is said about what training does",

@@ -114,8 +114,10 @@ def _words(duration: Any) -> str:
     if isinstance(duration, (int, float)):
         return f"{duration:g} ms"
     if callable(duration):
-        # A distribution's repr would hold a memory address, which differs from run to run.
-        return type(duration).__name__
+        # neurogym's; a distribution's repr would hold a memory address, which differs from run to run.
+        if all(hasattr(duration, name) for name in ("vmean", "vmin", "vmax")):
+            return _words((EXPONENTIAL, (duration.vmean, duration.vmin, duration.vmax)))
+        return "drawn for each trial"
     if isinstance(duration, tuple) and duration and duration[0] in (UNIFORM, CHOICE, EXPONENTIAL):
         name, arguments = duration[0], [f"{each:g}" for each in duration[1]]
         if name == UNIFORM:

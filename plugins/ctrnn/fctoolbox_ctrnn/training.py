@@ -331,8 +331,7 @@ def _outcome(
         return Outcome(
             before,
             f"training exploded at step {step}: the loss is {losses[exploded[0]]:.3g}, where {training.largest_loss:g} "
-            f"is the most; try another seed, a smaller learning_rate (now {training.learning_rate:g}) or a smaller "
-            f"largest_gradient (now {training.largest_gradient:g})",
+            f"is the most; try another seed or a smaller learning_rate (now {training.learning_rate:g})",
         )
     step = before.step + training.evaluate_every
     if not alive:

@@ -22,6 +22,7 @@ from fctoolbox_ctrnn.timing import Duration, changed_timing, in_words
 
 # What neurogym calls the coherence in percent; and the answer, which we tell as the target.
 _COHERENCE, _ANSWER = "coh", "ground_truth"
+_TRIED = 20  # trials that are drawn to see whether a task can be learned
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Task:
         Duration of each period, in words.
     changed : tuple of (str, duration)
         The periods that last otherwise than the task has it.
+    constant : tuple of str
+        Inputs that are the same at all times of all trials.
     """
 
     name: str
@@ -50,11 +53,12 @@ class Task:
     n_actions: int
     timing: str
     changed: tuple[tuple[str, Duration], ...] = ()
+    constant: tuple[str, ...] = ()
 
     @property
     def stimulus_columns(self) -> tuple[int, ...]:
-        """Index of every input but the fixation cue."""
-        return tuple(j for j, column in enumerate(self.columns) if column != FIXATION)
+        """Index of every input but the fixation cue and those that never change, whose weights tell nothing."""
+        return tuple(j for j, column in enumerate(self.columns) if column not in (FIXATION, *self.constant))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +169,8 @@ def read_task(name: str, dt: int, *, timing: Mapping[str, Any] | None = None) ->
     if design is not None:
         changed = changed_timing(name, design.changeable, timing or {})
         columns = _columns(design.inputs, design.n_inputs)
-        return Task(name, dt, columns, design.n_responses, design.timing_in_words, tuple(changed.items()))
+        constant = tuple(column for column in columns if column in design.constant)
+        return Task(name, dt, columns, design.n_responses, design.timing_in_words, tuple(changed.items()), constant)
     changed = _changes(name, dt, timing)
     environment = _environment(name, dt, changed).unwrapped
     observed, actions = environment.observation_space, environment.action_space
@@ -174,14 +179,34 @@ def read_task(name: str, dt: int, *, timing: Mapping[str, Any] | None = None) ->
     if not isinstance(actions, gymnasium.spaces.Discrete):
         raise InputError(f"task '{name}' asks for {actions}; ctrnn learns tasks with a few distinct responses only")
     columns = _columns(getattr(observed, "name", None) or {}, observed.shape[0])
+    _check_steps(name, dt, environment.timing)
     task = Task(name, dt, columns, int(actions.n), in_words(environment.timing), tuple(changed.items()))
-    once, again = (draw_trials(task, 20, seed=(0,)) for _ in range(2))
+    once, again = (draw_trials(task, _TRIED, seed=(0,)) for _ in range(2))
     if not np.array_equal(once.inputs, again.inputs):
         raise InputError(
             f"task '{name}' draws random numbers that its seed() does not reach, so no training on it could "
             "be repeated; it must draw them from the environment's rng"
         )
+    wanted = np.unique(once.targets[once.response_times, np.arange(_TRIED)])
+    if len(wanted) == 1:
+        what = f"response {wanted[0]}" if wanted[0] else "no response"
+        raise InputError(
+            f"task '{name}' asks for {what} in the end of each of {_TRIED} trials; accuracy is that of a trial's last "
+            "response, so a network would be right without having learned when to respond. Choose a task with two "
+            "answers or more; if you changed its timing, see whether a decision is left"
+        )
     return task
+
+
+def _check_steps(name: str, dt: int, timing: Mapping[str, Any]) -> None:
+    """Refuse periods of another's task that are shorter than a time step: what they show would never be seen."""
+    short = {period: ms for period, ms in timing.items() if isinstance(ms, (int, float)) and 0 < ms < dt}
+    if short:
+        period, ms = min(short.items(), key=lambda each: each[1])
+        raise InputError(
+            f"{period} of task '{name}' lasts {ms:g} ms, less than one time step of {dt} ms, so that the network would "
+            f"never see it; make dt smaller (at most {ms:g}) or the period longer (timing)"
+        )
 
 
 def draw_trials(task: Task, n_trials: int, *, seed: Sequence[int]) -> Trials:
@@ -257,10 +282,15 @@ class _Trial:
 
 
 def _trial(environment: Any, task: Task) -> _Trial:
+    now = environment.unwrapped
     try:
         told = environment.get_wrapper_attr("new_trial")() or {}
-        now = environment.unwrapped
         observations, targets = now.ob, now.gt
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise InputError(
+            f"task '{task.name}' cannot draw a trial at time steps of {task.dt} ms"
+            f"{' with this timing' if task.changed else ''}: {error}. Try another dt"
+        ) from error
     except (AttributeError, NotImplementedError) as error:
         raise InputError(
             f"task '{task.name}' defines no observations and ground truth for a whole trial ({error}), so a "
@@ -304,7 +334,7 @@ def _environment(name: str, dt: int, changed: Mapping[str, Duration]) -> Any:
                 f"no task '{name}'.{suggestion(name, tasks)} There are: {', '.join(tasks)}; "
                 "and those that you register with neurogym (module:id has the module imported first)."
             ) from error
-        except (TypeError, AttributeError) as error:
+        except Exception as error:  # others' code: whatever goes wrong in it
             with_what = "a time step and timing" if options else "only a time step"
             raise InputError(f"task '{name}' cannot be made with {with_what}: {error}") from error
     if not isinstance(environment.unwrapped, TrialEnv):

@@ -249,7 +249,7 @@ def failure(checkpoint: Checkpoint, recipe: Recipe, steps: int) -> str:
     table = "\n".join(f"  {look.step:>6}  {look.loss:>8.4f}  {look.accuracy:>8.3f}" for look in shown)
     return (
         f"the network has not solved '{task.name}' after {steps} steps: accuracy {curve[-1].accuracy:.3f} "
-        f"on coherent trials, and {training.accuracy:g} at {training.in_a_row} looks in a row is wanted, one "
+        f"on validation trials, and {training.accuracy:g} at {training.in_a_row} looks in a row is wanted, one "
         f"every {training.evaluate_every} steps.\n    step      loss  accuracy\n{table}\n"
         f"Raise steps (training goes on from where it is), or try another seed (now {recipe.seed}), more "
         f"n_units (now {recipe.n_units}), another dt (now {task.dt} ms), a smaller learning_rate (now "

@@ -145,6 +145,8 @@ def test_failures_are_said_when_the_others_are_done(recipes):
     first, last = str(failure.value).splitlines()[0], str(failure.value).splitlines()[-1]
     assert first.startswith("the network has not solved 'GoNogo-v0' after 300 steps: accuracy")
     assert last == ("3 of 4 networks failed (seeds 1, 2, 3); the others are trained and kept, and come from the cache")
+    with pytest.raises(InputError, match=r"\n2 of 2 networks failed \(seeds 1, 2\)$"):
+        train_ensemble([hopeless, dead], steps=300)
     assert read_checkpoint(cached_path(recipes[0]), recipes[0]).solves(QUICK)
     assert read_checkpoint(cached_path(hopeless), hopeless).step == 300
     with pytest.raises(InputError, match=r"^seed 2: the network is dead at step 10"):

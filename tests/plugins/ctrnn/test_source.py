@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fctoolbox_ctrnn import ensemble, fctoolbox_sources, load_ensemble, weights
+from fctoolbox_ctrnn import ensemble, export_weights, fctoolbox_sources, load_ensemble, weights
 from fctoolbox_ctrnn.recording import numbers_in_words, variables
 from fctoolbox_ctrnn.source import load
 from fctoolbox_ctrnn.task import TASK_ID
@@ -311,9 +311,9 @@ def test_global_random_state_is_left_alone():
         ({"checkpoint": 50, "trained": False}, "trained=false is the network before training; checkpoint"),
         ({"tau": 0}, "tau is 0; it must be a time in ms"),
         ({"accuracy": 1.5}, "accuracy is 1.5; it must be in (0, 1]"),
-        ({"learning_rate": 0}, "learning_rate is 0; it must be in (0, 1]"),
-        ({"learning_rate": "small"}, "learning_rate is 'small'; it must be in (0, 1]"),
-        ({"response_weight": -5}, "response_weight is -5; it must be above 0, up to 1000"),
+        ({"learning_rate": 1e-300}, "learning_rate is 1e-300; it must be above 1e-7, up to 1"),
+        ({"learning_rate": "small"}, "learning_rate is 'small'; it must be above 1e-7, up to 1"),
+        ({"response_weight": -5}, "response_weight is -5; it must be above 0.001, up to 1000"),
         ({"steps": 10.5}, "steps is 10.5; it must be a whole number"),
         ({"sparsity": 1}, "sparsity is 1; it must be from 0 to below 1"),
         ({"sparsity": "many"}, "sparsity is 'many'; it must be from 0 to below 1"),
@@ -408,3 +408,24 @@ def test_a_report_says_how_the_decision_counted():
         load(steps=50, response_weight=3.0, **QUICK)
     system = load(task="GoNogo-v0", response_weight=3.0, learning_rate=0.02, accuracy=0.8, **QUICK)
     assert "learning rate 0.02, time steps of the decision counted 3 times" in system.provenance.notes["Training"]
+
+
+def test_the_page_says_which_inputs_never_change_and_which_have_no_names():
+    rule = load(task="fctoolbox/Yang19-go-v0", trained=False, **QUICK)
+    assert rule.projection.weights.shape == (QUICK["n_units"], 32)
+    assert "20 of them never change in this task" in rule.provenance.notes["Inputs of the network"]
+    nameless = load(task="PerceptualDecisionMakingDelayResponse-v0", trained=False, **QUICK)
+    assert "the task gives them no names" in nameless.provenance.notes["Inputs of the network"]
+    two = load(task="DualDelayMatchSample-v0", trained=False, **QUICK)
+    assert two.provenance.notes["Accuracy on fresh trials"].endswith(
+        "; of the up to 2 responses of a trial, the last one is judged"
+    )
+
+
+def test_a_network_from_a_file_names_it_with_its_hash(tmp_path):
+    from fctoolbox.data import sha256_of
+
+    path = tmp_path / "network.npz"
+    export_weights(load(trained=False, **QUICK), path)
+    (record,) = load(weights=str(path)).provenance.files
+    assert (record.name, record.sha256) == ("network.npz", sha256_of(path))

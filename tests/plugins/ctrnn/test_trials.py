@@ -45,6 +45,14 @@ class NotFinite(Unseedable):
         return np.nan
 
 
+class Clumsy(Unseedable):
+    """A task that raises whatever its own code raises."""
+
+    def value(self):
+        raise ValueError("low >= high")
+
+
+neurogym.register("fctoolbox-tests/Clumsy-v0", entry_point=Clumsy)
 neurogym.register("fctoolbox-tests/Unseedable-v0", entry_point=Unseedable)
 neurogym.register("fctoolbox-tests/NotFinite-v0", entry_point=NotFinite)
 
@@ -61,7 +69,7 @@ def test_a_task_is_described():
     ("name", "columns", "n_actions"),
     [
         ("GoNogo-v0", ("fixation", "nogo", "go"), 2),
-        ("MotorTiming-v0", ("input-0", "input-1", "input-2", "input-3"), 2),  # names nothing
+        ("PerceptualDecisionMakingDelayResponse-v0", ("input-0", "input-1", "input-2"), 3),  # names nothing
         (VARIABLE, ("fixation", "stim1_mod1", "stim2_mod1", "stim1_mod2", "stim2_mod2"), 3),
     ],
 )
@@ -165,6 +173,16 @@ def test_trials_without_coherence_are_known():
         ("Bandit-v0", r"task 'Bandit-v0' defines no observations and ground truth for a whole trial"),
         ("ReachingDelayResponse-v0", r"asks for Box.*a few distinct responses only"),
         ("Reaching1D-v0", r"wants response \d+, but it offers only 0 … 2"),
+        (
+            "OneTwoThreeGo-v0",
+            r"asks for response 1 in the end of each of 20 trials; accuracy is that of a trial's last",
+        ),
+        ("PulseDecisionMaking-v0", r"cue0 of task .* lasts 10 ms, less than one time step of 100 ms.*at most 10\)"),
+        ("ToneDetection-v0", r"'ToneDetection-v0' cannot be made with only a time step: dt=100 must be smaller"),
+        (
+            "fctoolbox-tests/Clumsy-v0",
+            r"'fctoolbox-tests/Clumsy-v0' cannot draw a trial at time steps of 100 ms: low >= h",
+        ),
         ("fctoolbox-tests/Unseedable-v0", r"random numbers that its seed\(\) does not reach"),
         ("fctoolbox-tests/NotFinite-v0", r"presents values that are not finite"),
     ],
@@ -287,6 +305,30 @@ def test_timing_that_a_task_cannot_have_is_refused(name, timing, message):
 
 
 @pytest.mark.parametrize("dt", [0, -20, 2.5, True])
+def test_timing_of_others_leaves_a_decision_and_whole_steps():
+    with pytest.raises(InputError, match=r"asks for no response in the end .* see whether a decision is left"):
+        read_task("DelayComparison-v0", 100, timing={"decision": 0})
+    with pytest.raises(InputError, match=r"decision of task 'DelayComparison-v0' lasts 10 ms, less than one time step"):
+        read_task("DelayComparison-v0", 100, timing={"decision": 10})
+
+
+def test_durations_that_neurogym_draws_are_told_in_words():
+    words = read_task("PostDecisionWager-v0", 20).timing
+    assert "delay 1200–1800 ms (exponential, mean 1350 ms), pre_sure drawn for each trial" in words
+
+
+def test_rules_are_a_stimulus_only_where_there_are_several():
+    alone, mixed = read_task("fctoolbox/Yang19-dm1-v0", 20), read_task(ALL_RULES_ID, 20)
+    assert alone.stimulus_columns == tuple(range(1, 33))
+    assert mixed.stimulus_columns == tuple(range(1, 53))
+    # What is said to be constant is; all else changes.
+    for described in (alone, mixed, read_task("fctoolbox/ContextDecisionMaking-v0", 20)):
+        drawn = draw_trials(described, 400, seed=(1,))
+        values = drawn.inputs[drawn.targets != ENDED]
+        changing = [c for c, spread in zip(described.columns, np.ptp(values, axis=0), strict=True) if spread > 0]
+        assert set(described.columns) - set(changing) == set(described.constant)
+
+
 def test_the_time_step_is_a_whole_number_of_ms(dt):
     with pytest.raises(InputError, match=r"dt is .*; it must be a whole number of at least 1"):
         read_task(TASK_ID, dt)

@@ -71,6 +71,11 @@ class Design(ABC):
         """The name of each input, or of each group of inputs, and its column."""
 
     @property
+    def constant(self) -> tuple[str, ...]:
+        """The inputs that are the same at all times of all trials."""
+        return ()
+
+    @property
     @abstractmethod
     def responses(self) -> Places:
         """The name of each response, or of each group of them, and its number."""

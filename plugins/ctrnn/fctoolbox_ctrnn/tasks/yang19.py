@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fctoolbox_ctrnn.plans import Conditions, Floats, Integers, Plan
-from fctoolbox_ctrnn.tasks.design import DECIDABLE, DECISION, FIXATION, Design, Places, ring
+from fctoolbox_ctrnn.tasks.design import DECIDABLE, DECISION, FIXATION, Design, Places, Schedule, ring
 from fctoolbox_ctrnn.timing import Duration
 
 RULES = (
@@ -70,6 +70,11 @@ class Ruled(Design):
         **{f"rule-{rule}": _FIRST_RULE + k for k, rule in enumerate(RULES)},
     }
     responses: ClassVar[Places] = {FIXATION: 0, "choice": range(1, N_PLACES + 1)}
+
+    @property
+    def constant(self) -> tuple[str, ...]:
+        """All rules: where there is one task only, one of them is always on and the others never are."""
+        return tuple(f"rule-{rule}" for rule in RULES)
 
     def cue(self, n_trials: int) -> Floats:
         """The fixation cue and the rule."""
@@ -250,12 +255,18 @@ class AllRules(Ruled):
         DECISION,
     )
     shared: ClassVar[tuple[str, ...]] = ("target", DECIDABLE, "rule")
+    schedule: ClassVar[Schedule] = replace(Schedule(), steps=100_000)
 
     @cached_property
     def designs(self) -> dict[str, Ruled]:
         """Each rule's."""
         known = {rule: ruled(rule) for rule in RULES}
         return {rule: replace(design, timing={**design.timing, **self.timing}) for rule, design in known.items()}
+
+    @property
+    def constant(self) -> tuple[str, ...]:
+        """None: rules come and go."""
+        return ()
 
     @property
     def changeable(self) -> tuple[str, ...]:
