@@ -116,7 +116,9 @@ def _arrays(tensors: Tensors, e: int) -> dict[str, NDArray[np.float32]]:
 
 def _cut_(gradients: Tensors, largest: float) -> None:
     """Shorten each network's gradient to that Euclidean norm."""
-    squares = torch.stack([each.square().sum((1, 2)) for each in gradients.values()])
-    factor = torch.clamp(largest / (squares.sum(0).sqrt() + 1e-6), max=1)[:, None, None]
+    # One after the other: torch adds the rows of a matrix in an order that depends on how many columns it has, and
+    # training makes of the last digit another network.
+    squares = sum(each.square().sum((1, 2)) for each in gradients.values())
+    factor = torch.clamp(largest / (torch.as_tensor(squares).sqrt() + 1e-6), max=1)[:, None, None]
     for each in gradients.values():
         each.mul_(factor)

@@ -26,7 +26,7 @@ from fctoolbox_ctrnn.training import Checkpoint, Evaluation, Learner, Training
 from fctoolbox_ctrnn.trials import Task, Trials, draw_trials
 
 # Of the training code: raise it when the same recipe leads to other weights.
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 # What numbers are drawn for; each purpose has its own, so that more of one leave the others as they are.
 _TRAINING, _VALIDATION, _FRESH, _WEIGHTS, _NOISE = range(5)
