@@ -1,7 +1,10 @@
 """Labels of units from a .dlabel.nii of one's own."""
 
+import os
+import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,3 +92,26 @@ def test_another_mesh_another_kind_and_labels_elsewhere(written, tmp_path):
     bare = replace(system, geometry=None)
     with pytest.raises(fct.InputError, match="has no surface"):
         labels_of_units(bare, written.parcellation)
+
+
+@pytest.mark.mirror
+def test_published_networks_are_those_of_the_areas(tmp_path):
+    """The HCP's file of Cole-Anticevic parcels, made into one of networks, beside the annotation of the areas."""
+    name = "CortexSubcortex_ColeAnticevic_NetPartition_wSubcorGSR_parcels_LR.dlabel.nii"
+    mirror = os.environ.get("FCTOOLBOX_MIRROR")
+    found = next(Path(mirror).rglob(name), None) if mirror else None
+    if found is None:
+        pytest.skip("the HCP's file is not there")
+    keys, table = read_labels(found)
+    # Parcels are called after their network, a number, and the side: Visual2-07_R-Ctx.
+    network = {key: re.sub(r"-\d+_.*", "", label) for key, (label, _) in table.items()}
+    names = ["???", *sorted(set(network.values()) - {"???"})]
+    new = np.array([names.index(network[key]) for key in keys.tolist()])
+    colours = {k: (each, (0.5, 0.5, 0.5, 1.0)) for k, each in enumerate(names)}
+    path = tmp_path / "networks.dlabel.nii"
+    axis = open_cifti(found).header.get_axis(1)
+    parcellated_miniature._write(path, new[None], (LabelAxis(["networks"], colours), axis), "dlabel")
+    system = load_source(find_source("human-template"))
+    pairs = Counter(zip(labels_of_units(system, path), system.annotations["cole_anticevic"], strict=True))
+    assert len(pairs) == len({ours for ours, _ in pairs}) == len({theirs for _, theirs in pairs})
+    assert len(pairs) > 5
