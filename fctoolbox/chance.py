@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy import sparse
 from fctoolbox import edge_moments
 from fctoolbox.chunks import DERIVED
 from fctoolbox.communities import detect_communities
+from fctoolbox.counting import hearing
 from fctoolbox.edge_moments import DensePairs
 from fctoolbox.errors import InputError, suggestion
 from fctoolbox.nulls.distances import distances_of
@@ -190,14 +192,40 @@ def _space_of_many(system: RecurrentSystem, models: Sequence[str], needed: Seque
     """The same without distances of all pairs, of which there would be gigabytes."""
     geometry, n_units = system.geometry, system.n_units
     if needed:
-        raise InputError(
-            f"the null '{needed[0]}' needs the distances of all pairs of units, which can be had of up to "
-            f"{edge_moments.LARGE:,} units, and {system.name!r} has {n_units:,}; use 'spin' (where there is a surface "
-            "with a sphere) or 'regrow'"
-        )
+        raise InputError(_too_many(needed[0], system.name, f"has {n_units:,}"))
     neighbours = neighbours_of(geometry, n_units, system.name) if "regrow" in models else None
     positions = None if geometry is None else geometry.positions
     return Space(None, neighbours, *_sphere_of(system, models), positions=positions)
+
+
+def refusing_early(null: str | Sequence[str]) -> AbstractContextManager[None]:
+    """A block in which a source that announces more units than a null can have is interrupted, before it is loaded.
+
+    Parameters
+    ----------
+    null : str or sequence of str
+        As of `analyse_origin`. What ``"auto"`` becomes, there is for any number of units.
+
+    Raises
+    ------
+    InputError
+        In the block, as `space_of` would later.
+    """
+    needed = [name for name in ((null,) if isinstance(null, str) else null) if name in _OF_DISTANCES]
+
+    def refuse(name: str, at_least: int) -> None:
+        if needed and is_large(at_least):
+            raise InputError(_too_many(needed[0], name, f"has at least {at_least:,}"))
+
+    return hearing(refuse)
+
+
+def _too_many(null: str, name: str, has: str) -> str:
+    return (
+        f"the null '{null}' needs the distances of all pairs of units, which can be had of up to "
+        f"{edge_moments.LARGE:,} units, and {name!r} {has}; use 'spin' (where there is a surface with a sphere) or "
+        "'regrow'"
+    )
 
 
 def _sphere_of(system: RecurrentSystem, models: Sequence[str]) -> tuple[Floats | None, tuple[str, ...] | None]:

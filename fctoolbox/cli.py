@@ -156,7 +156,8 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--systems",
     metavar="ANNOTATION",
-    help="Ask as well whether similarity is concentrated within each network of this annotation (such as yeo7).",
+    help="Ask as well whether similarity is concentrated within each network of this annotation (such as yeo7), or of "
+    "your own: CSV or TSV with a unit and a label column, or a label file that the source reads (.dlabel.nii).",
 )
 @click.option(
     "--function",
@@ -205,8 +206,11 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         if subjects:
             _run_subjects(chosen, subjects, parsed(chosen, options), out, workers, settings, skip_failed=skip_failed)
             return
+        from fctoolbox.chance import refusing_early
+
         try:
-            system = (load_every_group if by_group else load_source)(chosen, **parsed(chosen, options))
+            with refusing_early(() if by_group else settings["nulls"]):
+                system = (load_every_group if by_group else load_source)(chosen, **parsed(chosen, options))
         except DataUnavailable as error:
             if not chosen.miniature:
                 raise
@@ -245,10 +249,14 @@ def run(source: str | None, options: tuple[str, ...], out: Path, **settings: Any
         _say_groups(comparison, comparison.save(out, command=command))
         return
     if systems:
+        from fctoolbox.annotations import annotated, is_file
         from fctoolbox.systems import check_networks
 
+        asked += ["--systems", systems]
+        if systems not in system.annotations and is_file(systems):
+            system, systems = annotated(system, systems), Path(systems).name
         check_networks(system, systems, of_groups["leave_out"])  # before the work, not after it
-        asked += ["--systems", systems, *(word for name in of_groups["leave_out"] for word in ("--leave-out", name))]
+        asked += [*(word for name in of_groups["leave_out"] for word in ("--leave-out", name))]
     if function:
         from fctoolbox.function import check_variables
 
@@ -288,6 +296,7 @@ _OWN = (
 @_analysis_options
 def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bool, out: Path, **settings: Any) -> None:
     """The same analysis of several SOURCES side by side, on one page."""
+    from fctoolbox.chance import refusing_early
     from fctoolbox.report import save_comparison
 
     if twice := [name for name in dict.fromkeys(sources) if sources.count(name) > 1]:
@@ -304,7 +313,8 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
     for source in chosen:
         click.echo(f"{source.name} …", err=True)
         try:
-            system = load_source(source, **given[source.name])
+            with refusing_early(settings["nulls"]):
+                system = load_source(source, **given[source.name])
         except DataUnavailable as error:
             if not (or_miniature and source.miniature):
                 if source.miniature:
@@ -326,7 +336,8 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
                 raise InputError(
                     f"the miniature '{miniature.name}' has no option {listed(strange)}, which '{source.name}' was given"
                 ) from error
-            system = load_source(miniature, **given[source.name])
+            with refusing_early(settings["nulls"]):
+                system = load_source(miniature, **given[source.name])
         loaded = system.provenance.source
         asked += [loaded, *_options_of(system, loaded)]
         reports.append(_analyse(system, workers, **settings))

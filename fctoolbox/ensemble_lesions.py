@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fctoolbox.output_lesions import LesionReport, lesion_modules
 from fctoolbox.randomness import generator
 from fctoolbox.samples import SampleComparison, compare_samples
 from fctoolbox.system import RecurrentSystem
+from fctoolbox.threads import in_threads, n_threads
 
 # What is compared with what, and what the second is called.
 COMPARED = (
@@ -103,6 +105,7 @@ def lesion_ensemble(
     full: bool = False,
     n_random: int = 1000,
     rng: int | np.random.Generator | None = None,
+    n_jobs: int = 1,
 ) -> EnsembleLesions:
     """Output lesions per module of many networks, and whether they do more harm than those of random sets of units.
 
@@ -117,6 +120,8 @@ def lesion_ensemble(
         Modules of each network (`fctoolbox.function.module_labels` finds them).
     by, full, n_random : see `lesion_modules`
     rng : int, Generator or None
+    n_jobs : int
+        Threads, a network to each; the result does not depend on it.
 
     Returns
     -------
@@ -133,10 +138,14 @@ def lesion_ensemble(
             "more, and a partition of each"
         )
     generators = generator(rng).spawn(len(systems))
-    reports = tuple(
-        lesion_modules(system, labels, by=by, full=full, n_random=n_random, rng=each)
-        for system, labels, each in zip(systems, partitions, generators, strict=True)
-    )
+    one_at_a_time = Lock()  # a sequence may load its systems when they are asked for
+
+    def lesioned(k: int) -> LesionReport:
+        with one_at_a_time:
+            system = systems[k]
+        return lesion_modules(system, partitions[k], by=by, full=full, n_random=n_random, rng=generators[k])
+
+    reports = tuple(in_threads(lesioned, range(len(systems)), n_threads(n_jobs)))
     types = tuple(name for name in reports[0].types if all(name in report.types for report in reports))
     rows: dict[str, list[NDArray[np.float64]]] = {}
     for report in reports:

@@ -58,6 +58,9 @@ class Source:
         Takes an `OriginReport` of this source's system and the folder of its report, writes files of the field's own
         kinds there (label maps of a surface), and returns their paths. If it fails, that is said, and the report
         is there without them.
+    read_labels : callable, optional
+        Takes a system of this source and a path, and returns a label for each unit, "none" where it has none; for
+        label files of the field's own kinds (``fctoolbox run --systems FILE``). Tables are read without it.
     api_version : int
         Of fctoolbox's plugin interface that the plugin was written for.
     distribution : str
@@ -75,6 +78,7 @@ class Source:
     synthetic: bool = False
     every_group: Mapping[str, Any] = field(default_factory=dict)
     write_outputs: Callable[[Any, Path], Sequence[Path]] | None = None
+    read_labels: Callable[[RecurrentSystem, Path], Sequence[str]] | None = None
     api_version: int = 1  # not API_VERSION: a plugin that does not say was written for the first
     distribution: str = ""
 
@@ -333,8 +337,10 @@ def _check_interface(source: object) -> None:
         )
     if not callable(source.load):
         raise PluginError(f"source '{source.name}': load is {source.load!r}, not a function")
-    if source.write_outputs is not None and not callable(source.write_outputs):
-        raise PluginError(f"source '{source.name}': write_outputs is {source.write_outputs!r}, not a function")
+    for name in ("write_outputs", "read_labels"):
+        value = getattr(source, name)
+        if value is not None and not callable(value):
+            raise PluginError(f"source '{source.name}': {name} is {value!r}, not a function")
     for name, parameter in inspect.signature(source.load).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
             raise PluginError(

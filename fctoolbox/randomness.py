@@ -1,6 +1,9 @@
-"""What `rng` may be."""
+"""What `rng` may be; and global generators that stay as they were."""
 
 import operator
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -18,6 +21,19 @@ def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
     return np.random.default_rng(None if rng is None else _seed(rng))
+
+
+@contextmanager
+def python_random_kept() -> Iterator[None]:
+    """A block after which Python's global generator is as before, even if it ends with an error.
+
+    For libraries that draw from it when they are imported: whoever seeded it shall not notice.
+    """
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _seed(rng: object) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fctoolbox.chance import refusing_early
 from fctoolbox.chunks import Workers, content_key
 from fctoolbox.data import cache_folder, sha256_of, written_whole
 from fctoolbox.errors import InputError, listed, suggestion
@@ -316,7 +317,8 @@ def analyse_subjects(
     failures: dict[str, str] = {}
     for subject, its in tqdm(subjects.items(), desc="subjects", unit="subject", disable=None):
         try:
-            system = _load(source, subject, its)
+            with refusing_early(settings.get("null", ())):
+                system = _load(source, subject, its)
             result = _analysed(subject, system, settings, workers)
             mean.add(subject, system)
             results.append(result)

@@ -396,7 +396,9 @@ def network_labels(system: RecurrentSystem, annotation: str, leave_out: Sequence
     """
     if annotation not in system.annotations:
         known = list(system.annotations)
-        there = f"It has: {', '.join(known)}." if known else "It has none: add one label per unit as an annotation."
+        there = (
+            f"It has: {', '.join(known)}. " if known else "It has none: add one label per unit as an annotation. "
+        ) + "On the command line a file can be given as well: CSV or TSV with a unit and a label column"
         raise InputError(
             f"{system.name!r} has no annotation named '{annotation}'.{suggestion(annotation, known)} {there}"
         )

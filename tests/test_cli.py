@@ -14,6 +14,7 @@ from jinja2 import TemplateNotFound
 import fctoolbox as fct
 from fctoolbox import cli, plugins
 from fctoolbox.chunks import Workers
+from fctoolbox.counting import announce_units
 from fctoolbox.data import DataFile, fetch
 from fctoolbox.plugins import Installed, Source
 
@@ -505,6 +506,49 @@ def test_systems_beside_the_report(tmp_path, capsys):
 )
 def test_what_cannot_be_asked_of_systems(tmp_path, capsys, words, message):
     assert call("run", "toy", *words, *QUICK, "--out", tmp_path / "o") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_systems_of_a_table_of_ones_own(tmp_path, capsys):
+    table, out = tmp_path / "mine.tsv", tmp_path / "o"
+    rows = [f"{unit}\t{'front' if k < 12 else 'back'}" for k, unit in enumerate(fct.load("toy", n_units=40).units)]
+    table.write_text("unit\tlabel\n" + "\n".join(rows[::-1]) + "\n", encoding="utf-8")
+    asked = ("run", "toy", "-o", "n_units=40", "--n-restarts", "2", "--n-nulls", "99")
+    assert call(*asked, "--systems", table, "--out", out) == 0
+    content = json.loads((out / "systems.json").read_text(encoding="utf-8"))
+    assert {each["name"]: each["n_units"] for each in content["networks"]} == {"front": 12, "back": 28}
+    assert f"--systems {table} " in content["provenance"]["command"]
+    assert "mine.tsv" in {file["name"] for file in content["provenance"]["files"]}
+    assert call(*asked, "--systems", tmp_path / "absent.dlabel.nii", "--out", tmp_path / "none") == 2
+    message = capsys.readouterr().err
+    assert f"there is no file {tmp_path / 'absent.dlabel.nii'}, nor an annotation of that name" in message
+    assert "Annotations that it has: planted" in message
+
+
+@pytest.fixture
+def many_units(monkeypatch):
+    """A source that announces more units than there can be distances of, and must not be asked for more."""
+
+    def load():
+        announce_units("vast", 10**5)
+        raise fct.InputError("it went on")
+
+    sources = {name: Source(name, load, "large", "nobody", "CC0-1.0", synthetic=True) for name in ("vast", "vaster")}
+    monkeypatch.setattr(plugins, "installed", lru_cache(lambda: Installed((), sources, {})))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "vast", "--null", "spin", "--null", "moran"), "the null 'moran' needs the distances of all pairs"),
+        (("compare", "vast", "vaster", "--null", "projection"), "the null 'projection' needs the distances of all"),
+        (("run", "vast", "--null", "auto"), "it went on"),
+        (("run", "vast"), "it went on"),
+    ],
+)
+def test_a_null_of_too_many_units_is_refused_before_they_are_loaded(many_units, tmp_path, capsys, words, message):
+    assert call(*words, *QUICK, "--out", tmp_path / "o") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 

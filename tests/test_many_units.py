@@ -12,8 +12,9 @@ from scipy.spatial import ConvexHull
 
 import fctoolbox as fct
 from fctoolbox import InputError, chunks, communities, edge_moments
-from fctoolbox.chance import NEAREST, chosen, is_large, null_names, space_of
+from fctoolbox.chance import NEAREST, chosen, is_large, null_names, refusing_early, space_of
 from fctoolbox.chunks import Workers
+from fctoolbox.counting import announce_units
 from fctoolbox.edge_moments import DensePairs
 from fctoolbox.nulls import sphere_positions, spin
 from fctoolbox.report.dense import block_means
@@ -235,6 +236,22 @@ def test_nulls_that_need_all_distances_are_refused_before_the_work(model, system
         r"and 'made up \(synthetic\)' has 300; use 'spin'.*or 'regrow'",
     ):
         analysed(system, null=["permutation", model])
+
+
+@pytest.mark.parametrize("null", ["moran", ["permutation", "projection"], ("auto", "variogram")])
+def test_nulls_that_need_all_distances_are_refused_while_a_source_loads(null, many):
+    many()
+    with refusing_early(null):
+        announce_units("x", 100)
+        with pytest.raises(InputError, match=r"needs the distances of all .* 100 units, and 'x' has at least 101; use"):
+            announce_units("x", 101)
+
+
+@pytest.mark.parametrize("null", ["auto", "spin", "regrow", ["permutation", "spin"], ()])
+def test_nulls_of_any_number_of_units_are_not(null, many):
+    many()
+    with refusing_early(null):
+        announce_units("x", 10**6)
 
 
 def test_a_spin_without_a_sphere_does_not_point_to_what_is_refused(many):

@@ -113,6 +113,10 @@ FAILING = {
         GOOD + hook("return [source('a', write_outputs='labels')]"),
         "source 'a': write_outputs is 'labels', not a function",
     ),
+    "reads labels by a name": (
+        GOOD + hook("return [source('a', read_labels='labels')]"),
+        "source 'a': read_labels is 'labels', not a function",
+    ),
     "takes any option": (
         GOOD + hook("return [source('a', lambda **options: toy(**options))]"),
         "source 'a': option 'options' of its load function must be keyword-only with a default",

@@ -1,12 +1,15 @@
 """The pages about networks, on networks without training whose modules do what they were made for."""
 
 import json
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from fctoolbox import ensemble_lesions
+from fctoolbox.chunks import Workers
 from fctoolbox.errors import DataUnavailable
 from fctoolbox.plugins import find_source
 from fctoolbox.reproduce import brains, draw, fig3, function_pages, make_page, networks, reproduce
@@ -18,7 +21,8 @@ N = 3
 class MadeUp:
     """In place of trained networks: three, alike but for their noise; before training with more of it."""
 
-    def __init__(self, task, n, trained=True):
+    def __init__(self, task, n, trained=True, n_jobs=1):
+        MadeUp.n_jobs = n_jobs
         self.noise = 0.05 if trained else 0.5
 
     def __len__(self):
@@ -65,6 +69,28 @@ def test_the_same_seed_gives_the_same_page_and_another_one_does_not(small):
     one, same, other = (make_page("figS1", quick=True, rng=rng) for rng in (0, 0, 1))
     assert json.dumps(one.statistics) == json.dumps(same.statistics) != json.dumps(other.statistics)
     assert one.name == "figS1"
+
+
+@pytest.mark.parametrize("name", ["fig1", "figS1"])
+def test_threads_change_no_number_and_each_has_a_network_of_its_own(small, monkeypatch, name):
+    alone = make_page(name, quick=True)
+
+    def met(task):
+        all_at_once = threading.Barrier(N, timeout=20)  # broken if they came one after the other
+
+        def wait_and_do(*args, **settings):
+            all_at_once.wait()
+            return task(*args, **settings)
+
+        return wait_and_do
+
+    monkeypatch.setattr(function_pages, "function_of", met(function_pages.function_of))
+    monkeypatch.setattr(ensemble_lesions, "lesion_modules", met(ensemble_lesions.lesion_modules))
+    together = make_page(name, quick=True, workers=Workers(N))
+    assert MadeUp.n_jobs == N  # those who train
+    assert json.dumps(together.statistics) == json.dumps(alone.statistics)
+    assert together.found == alone.found
+    assert together.tables == alone.tables
 
 
 def test_how_unequally_a_lesion_harms_types_of_trials():
@@ -121,13 +147,15 @@ def test_networks_are_loaded_one_at_a_time_and_trained_together(monkeypatch):
 
     monkeypatch.setattr(networks, "find_source", lambda name: name)
     monkeypatch.setattr(networks, "load_source", load)
+    networks.Networks("a-task", 5, n_jobs=3)[0]
+    assert asked.pop()[1]["n_jobs"] == 3
     some = networks.Networks("a-task", 5)
     assert len(some) == 5
     assert asked == []
     some[-1]
     some[1:3]
     assert [options["network"] for _, options in asked] == [4, 1, 2]
-    assert asked[0] == ("ctrnn", {"task": "a-task", "network": 4, "trained": True, "networks": 5})
+    assert asked[0] == ("ctrnn", {"task": "a-task", "network": 4, "trained": True, "networks": 5, "n_jobs": 1})
     assert len(list(some)) == 5
     asked.clear()
     networks.Networks("a-task", 5, trained=False)[0]

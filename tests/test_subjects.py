@@ -11,6 +11,7 @@ import pytest
 import fctoolbox as fct
 from fctoolbox import subjects
 from fctoolbox.chunks import Workers
+from fctoolbox.counting import announce_units
 from fctoolbox.plugins import Installed, Source
 from fctoolbox.subjects import analyse_subjects, load_subjects, read_subjects
 from tests.conftest import make_system
@@ -211,6 +212,20 @@ class _Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.links += [value for name, value in attrs if name in ("href", "src")]
+
+
+def test_a_null_of_too_many_units_is_refused_before_they_are_loaded(toys):
+    def load(*, seed: int = 0, n_units: int = 24):
+        announce_units("vast", 10**5)
+        raise AssertionError("it went on")
+
+    source = Source("vast", load, "large", "nobody", "CC0-1.0", synthetic=True)
+    with pytest.raises(
+        fct.InputError, match=r"^0 of the 4 subjects .* s0: the null 'moran' needs the distances of all"
+    ):
+        analyse_subjects(source, toys, null=["permutation", "moran"], rng=0)
+    with pytest.raises(AssertionError, match="it went on"):
+        analyse_subjects(source, toys, rng=0)
 
 
 def test_files(table, tmp_path):

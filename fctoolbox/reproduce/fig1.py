@@ -14,9 +14,9 @@ CLAIM = (
 )
 
 
-def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], object]) -> Page:  # noqa: ARG001
+def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], object]) -> Page:
     """The page (see `fctoolbox.reproduce.make_page`)."""
     return function_page(
         "fig1", "What modules of trained networks carry: perceptual decision-making", CLAIM, DECISIONS,
-        quick=quick, rng=rng, progress=progress,
+        quick=quick, rng=rng, workers=workers, progress=progress,
     )  # fmt: skip

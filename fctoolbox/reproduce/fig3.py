@@ -81,7 +81,7 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
     after: list[Origin] = []
     first: OriginReport | None = None
     for kept, trained in ((after, True), (before, False)):
-        for number, system in enumerate(Networks(DECISIONS, sizes.n_networks, trained)):
+        for number, system in enumerate(Networks(DECISIONS, sizes.n_networks, trained, workers.n_jobs)):
             progress(f"  network {number + 1} of {sizes.n_networks}, {'after' if trained else 'before'} training")
             report = analyse_origin(system, null="permutation", **settings)
             kept.append(Origin.of(number, report))

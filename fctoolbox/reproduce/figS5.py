@@ -64,7 +64,8 @@ def make(*, quick: bool, rng: int, workers: Workers, progress: Callable[[str], o
     networks: list[RecurrentSystem] = []
     for trained in (False, True) if NETWORK in installed().sources else ():
         progress(f"figS5: {n_networks} networks, {'trained' if trained else 'before training'}")
-        networks = [load(NETWORK, network=k, networks=n_networks, trained=trained) for k in range(n_networks)]
+        together = {"networks": n_networks, "n_jobs": workers.n_jobs, "trained": trained}
+        networks = [load(NETWORK, network=k, **together) for k in range(n_networks)]
         name = "networks, trained" if trained else "networks, before training"
         groups[name] = [each for network in networks if (each := related(network.projection)) is not None]
     groups = {name: each for name, each in groups.items() if each}

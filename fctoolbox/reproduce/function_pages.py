@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fctoolbox.chunks import Workers
 from fctoolbox.ensemble_lesions import EnsembleLesions, lesion_ensemble
 from fctoolbox.function import FunctionReport, ModuleRelations, function_of, input_drive
 from fctoolbox.output_lesions import LesionReport
@@ -23,6 +25,7 @@ from fctoolbox.reproduce.page import Page, Panel, Table
 from fctoolbox.samples import SampleComparison, compare_samples
 from fctoolbox.similarity import functional_connectivity
 from fctoolbox.system import RecurrentSystem
+from fctoolbox.threads import in_threads, n_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +99,15 @@ class OneNetwork:
 
 
 def function_page(
-    name: str, title: str, claim: str, task: str, *, quick: bool, rng: int, progress: Callable[[str], object]
+    name: str,
+    title: str,
+    claim: str,
+    task: str,
+    *,
+    quick: bool,
+    rng: int,
+    workers: Workers,
+    progress: Callable[[str], object],
 ) -> Page:
     """The page of an ensemble trained on a task.
 
@@ -104,27 +115,19 @@ def function_page(
     ----------
     name, title, claim : str
     task : str
-    quick, rng, progress : see `fctoolbox.reproduce.make_page`
+    quick, rng, workers, progress : see `fctoolbox.reproduce.make_page`
 
     Returns
     -------
     Page
     """
     sizes = QUICK if quick else FULL
-    networks = Networks(task, sizes.n_networks)
-    found: list[OneNetwork] = []
-    first: FunctionReport | None = None
-    for number, system in enumerate(networks):
-        progress(f"  network {number + 1} of {len(networks)}: what its modules carry")
-        report = function_of(
-            system, lags=(0.0,), n_nulls=sizes.n_nulls, n_restarts=sizes.n_restarts,
-            rng=np.random.default_rng([rng, number]),
-        )  # fmt: skip
-        found.append(OneNetwork.of(number, report))
-        first = first or report
-    assert first is not None  # there is at least one network
+    networks = Networks(task, sizes.n_networks, n_jobs=workers.n_jobs)
+    first, found = _carried(networks, sizes, rng, workers, progress)
     progress(f"  lesions of {len(networks)} networks")
-    lesions = lesion_ensemble(networks, [each.labels for each in found], n_random=sizes.n_nulls, rng=rng)
+    lesions = lesion_ensemble(
+        networks, [each.labels for each in found], n_random=sizes.n_nulls, rng=rng, n_jobs=workers.n_jobs
+    )
     selective = {
         "module": np.array([_selectivity(each) for each in lesions.reports]),
         "random": np.array([_selectivity_by_chance(each) for each in lesions.reports]),
@@ -172,6 +175,29 @@ def function_page(
         packages=first.system.provenance.packages,
         sources=(first.system.provenance.citation,),
     )  # fmt: skip
+
+
+def _carried(
+    networks: Sequence[RecurrentSystem], sizes: Sizes, rng: int, workers: Workers, progress: Callable[[str], object]
+) -> tuple[FunctionReport, list[OneNetwork]]:
+    """The whole report of the first network, and what is kept of each; a network to a thread."""
+    networks[0]  # trains them all: here and not in a thread, so that it can be interrupted
+    one_at_a_time = Lock()
+
+    def of(number: int) -> tuple[FunctionReport | None, OneNetwork]:
+        with one_at_a_time:
+            progress(f"  network {number + 1} of {len(networks)}: what its modules carry")
+            system = networks[number]
+        report = function_of(
+            system, lags=(0.0,), n_nulls=sizes.n_nulls, n_restarts=sizes.n_restarts,
+            rng=np.random.default_rng([rng, number]),
+        )  # fmt: skip
+        return None if number else report, OneNetwork.of(number, report)
+
+    reports, found = zip(*in_threads(of, range(len(networks)), n_threads(workers.n_jobs)), strict=True)
+    first = reports[0]
+    assert first is not None  # all the others are too large to be kept
+    return first, list(found)
 
 
 def _selectivity(report: LesionReport) -> float:

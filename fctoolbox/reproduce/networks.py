@@ -25,6 +25,8 @@ class Networks(Sequence[RecurrentSystem]):
     n : int
     trained : bool
         False gives the same networks before training.
+    n_jobs : int
+        Threads to train in; they change no number.
 
     Raises
     ------
@@ -35,6 +37,7 @@ class Networks(Sequence[RecurrentSystem]):
     task: str
     n: int
     trained: bool = True
+    n_jobs: int = 1
 
     def __len__(self) -> int:
         return self.n
@@ -47,7 +50,7 @@ class Networks(Sequence[RecurrentSystem]):
         if isinstance(which, slice):
             return [self[k] for k in range(self.n)[which]]
         number = range(self.n)[which]
-        together = {"networks": self.n} if self.trained else {}
+        together = {"networks": self.n, "n_jobs": self.n_jobs} if self.trained else {}
         system = load_source(find_source(SOURCE), task=self.task, network=number, trained=self.trained, **together)
         if system.model is None:
             raise InputError(f"source '{SOURCE}' gave network {number} of task '{self.task}' without its model")

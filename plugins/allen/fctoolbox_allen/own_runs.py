@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fctoolbox.data import sha256_of
 from fctoolbox.errors import InputError, blamed_on, counted, listed, suggestion
+from fctoolbox.randomness import python_random_kept
 from fctoolbox.system import RecurrentActivity
 from fctoolbox.tables import check_exists, text_rows
 from fctoolbox_allen.bold import BoldRuns, check_installed, group_connectivity, read_runs
@@ -206,20 +207,21 @@ def found_paths(option: str, given: str | Sequence[str | Path]) -> list[Path]:
 
 def cleaned(own: OwnRuns, paths: Sequence[Path], labels: Any, labels_name: str, names: Mapping[int, str]) -> BoldRuns:
     """The time series of the labels of an image, cleaned as the options say; names are what messages call them."""
-    return read_runs(
-        paths,
-        labels,
-        mask=own.mask,
-        t_r=own.t_r,
-        low=own.low or None,
-        high=own.high or None,
-        smoothing_fwhm=own.smoothing_fwhm,
-        confounds=None if own.confounds is None else found_paths("confounds", own.confounds),
-        columns=[word.strip() for word in own.columns.split(",")] if isinstance(own.columns, str) else own.columns,
-        scrub=_scrub(own),
-        names=names,
-        labels_name=labels_name,
-    )
+    with python_random_kept():  # some modules that nilearn imports draw from it
+        return read_runs(
+            paths,
+            labels,
+            mask=own.mask,
+            t_r=own.t_r,
+            low=own.low or None,
+            high=own.high or None,
+            smoothing_fwhm=own.smoothing_fwhm,
+            confounds=None if own.confounds is None else found_paths("confounds", own.confounds),
+            columns=[word.strip() for word in own.columns.split(",")] if isinstance(own.columns, str) else own.columns,
+            scrub=_scrub(own),
+            names=names,
+            labels_name=labels_name,
+        )
 
 
 def _scrub(own: OwnRuns) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fctoolbox.errors import InputError, check_whole
+from fctoolbox.threads import n_threads
 
 Options = dict[str, Any]
 # Where these are left out, the task decides.
@@ -25,6 +26,8 @@ def check_options(options: Options) -> None:
     for name, least in (("networks", 1), ("checkpoint", 0), ("steps", 1)):
         if options[name] is not None:
             check_whole(name, options[name], least)
+    if options["n_jobs"] is not None:
+        n_threads(options["n_jobs"])
     network, networks, tau, dt = (options[name] for name in ("network", "networks", "tau", "dt"))
     if networks is not None and network >= networks:
         raise InputError(f"network is {network}, but networks is {networks}: they are numbered 0 … {networks - 1}")

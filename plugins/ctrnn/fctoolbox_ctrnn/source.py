@@ -34,6 +34,7 @@ CITATION = (
 _MASK, _RECURRENT_NOISE = 100, 101
 # What training shall reach; no network surpasses an ideal observer, which the noise of some tasks stops below 0.97.
 _ACCURACY, _HARDLY_LESS, _SHARE_OF_IDEAL = 0.97, 0.99, 0.95
+_THREADS = 2  # to train in
 # The options that mean something to a network that is taken as it is.
 _OF_RUNNING = ("seed", "network", "weights", "n_trials", "inputs")
 
@@ -55,6 +56,7 @@ def load(
     seed: int = 0,
     network: int = 0,
     networks: int | None = None,
+    n_jobs: int | None = None,
     steps: int | None = None,
     accuracy: float | None = None,
     learning_rate: float | None = None,
@@ -101,6 +103,8 @@ def load(
     networks : int, optional
         How many networks are trained together if this one is not in the cache. It changes no number: each network
         depends on its own seed alone.
+    n_jobs : int, optional
+        Threads in which they are trained; -1 for all processors. It changes no number either. By default 2.
     steps : int, optional
         How many training steps to try at most, counted in whole fifties. By default 2,000 for perceptual
         decision-making (which takes 300 to 900) and go/no-go, else 20,000.
@@ -171,12 +175,12 @@ def load(
         recipe = _recipe(the_task, used, network)
         found, training = _network(recipe, the_task, used)
     options = {name: used[name] for name in ("task", "timing", "dt", "tau", "n_units", "rule", "nonlinearity", "noise")}
-    # How many are trained together is no property of the network.
-    options["networks"] = None
+    # How many are trained together, and by how many threads, is no property of the network.
+    options |= {"networks": None, "n_jobs": None}
     return _system(recipe, found, columns, n_trials, training=training, options=options, files=files)
 
 
-def load_ensemble(n: int, *, n_jobs: int = 2, **options: Any) -> tuple[RecurrentSystem, ...]:
+def load_ensemble(n: int, *, n_jobs: int = _THREADS, **options: Any) -> tuple[RecurrentSystem, ...]:
     """Networks that differ in their seeds only, trained together.
 
     Parameters
@@ -348,7 +352,8 @@ def _trained(recipe: "Recipe", task: "Task", options: Options) -> "Checkpoint":
         known = read_checkpoint(cached_path(recipe, device), recipe)
         if known is None or not known.solves(recipe.training):
             together = [_recipe(task, options, k) for k in range(options["networks"])]
-            train_ensemble(together, steps=steps, device=device, keep_every=None if wanted is None else every)
+            n_jobs, kept = options["n_jobs"] or _THREADS, None if wanted is None else every
+            train_ensemble(together, steps=steps, n_jobs=n_jobs, device=device, keep_every=kept)
     if wanted is None:
         (reached,) = train_ensemble([recipe], steps=steps, n_jobs=1, device=device)
         return reached

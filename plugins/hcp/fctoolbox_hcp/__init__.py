@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fctoolbox.plugins import Source, hookimpl
+from fctoolbox.system import RecurrentSystem
 from fctoolbox_hcp import (
     dense_miniature,
     files,
@@ -20,7 +21,7 @@ from fctoolbox_hcp import (
 @hookimpl
 def fctoolbox_sources() -> list[Source]:
     """The human as template, in vertices and in parcels, each with its miniature."""
-    return [replace(source, write_outputs=_write_outputs) for source in _sources()]
+    return [replace(source, write_outputs=_write_outputs, read_labels=_read_labels) for source in _sources()]
 
 
 def _sources() -> list[Source]:
@@ -92,3 +93,10 @@ def _write_outputs(report: Any, folder: Path) -> Sequence[Path]:
     from fctoolbox_hcp.outputs import write_outputs
 
     return write_outputs(report, folder)
+
+
+def _read_labels(system: RecurrentSystem, path: Path) -> Sequence[str]:
+    """Labels of units from a ``.dlabel.nii``."""
+    from fctoolbox_hcp.unit_labels import read_labels
+
+    return read_labels(system, path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fctoolbox.counting import announce_units
 from fctoolbox.data import fetch
 from fctoolbox.errors import InputError, listed
 from fctoolbox.system import (
@@ -219,6 +220,8 @@ def read_dense(
     received = np.asarray(abs(weights).sum(axis=1)).ravel() > 0
     reasons = np.where(received, "", "receives nothing: it has no projection from the sources").astype(object)
     labels = space.labels_of(targets)
+    # Which of them have no activity is seen when it is read, which takes longest; hardly any, as a rule.
+    announce_units(name, int(received.sum()) // 2)
     if kind is None:
         found = _areal(labels["glasser"][received])
     else:

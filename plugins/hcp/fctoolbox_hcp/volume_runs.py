@@ -1,8 +1,6 @@
 """Time series of the parcels of a label volume, from 4-D runs; averaged and cleaned by nilearn."""
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError, listed
+from fctoolbox.randomness import python_random_kept
 from fctoolbox.similarity import constant_units
 from fctoolbox.tables import read_table
 from fctoolbox_hcp.label_volumes import LabelImage, open_image
@@ -57,7 +56,7 @@ def cleaned(
     InputError
         If the run or its table cannot be used, or no parcel was measured.
     """
-    with _python_random_kept():
+    with python_random_kept():  # some modules that nilearn imports draw from it
         from nilearn.signal import clean
 
     run = open_image(path)
@@ -95,21 +94,11 @@ def cleaned(
     return series, absent, t_r
 
 
-@contextmanager
-def _python_random_kept() -> Iterator[None]:
-    """A library that nilearn imports draws from Python's global generator; whoever seeded it shall not notice."""
-    state = random.getstate()
-    try:
-        yield
-    finally:
-        random.setstate(state)
-
-
 def _means(image: LabelImage, units: Sequence[int], run: Any, path: Path) -> tuple[NDArray[np.float64], dict[int, str]]:
     """The mean over the voxels of each unit, without each voxel's own mean; by nilearn's masker."""
     import nibabel
 
-    with _python_random_kept():
+    with python_random_kept():
         from nilearn.image import resample_img
         from nilearn.maskers import NiftiLabelsMasker
 

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import nibabel
@@ -87,6 +90,20 @@ def test_inputs_that_drive_nothing_explain_nothing(options):
 
 def test_the_contract_is_kept(options):
     assert check_source(SOURCES["mouse-mini"], **options)
+
+
+def test_whoever_seeded_pythons_generator_does_not_notice(options, tmp_path):
+    """Some modules that nilearn imports draw from it; only a fresh interpreter imports them, to clean runs anew."""
+    program = (
+        "import random, sys\n"
+        "from fctoolbox_allen.sources import load_miniature\n"
+        "state = random.getstate()\n"
+        "load_miniature(**dict(word.split('=', 1) for word in sys.argv[1:]))\n"
+        "assert 'nilearn.maskers' in sys.modules and random.getstate() == state\n"
+    )
+    words = [f"{name}={value}" for name, value in options.items()]
+    fresh = {**os.environ, "FCTOOLBOX_CACHE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program, *words], check=True, timeout=300, env=fresh)
 
 
 def test_a_report_can_be_saved(options, tmp_path):

@@ -66,6 +66,24 @@ def test_the_size_of_a_stack_changes_no_bit(another_cache, name):
             alike(each, expected)
 
 
+def test_stacks_and_threads_change_no_bit_of_a_network(another_cache):
+    task = read_task("fctoolbox/PerceptualDecisionMaking-v0", 20)
+    training = replace(QUICK, n_trials=64, evaluate_every=15)
+    some = [Recipe(task, n_units=32, seed=seed, training=training) for seed in range(5)]
+    found = []
+    for layout in ({"n_jobs": 1}, {"n_jobs": 2}, {"n_jobs": 5}):  # stacks of five; of two and three; of one
+        another_cache()
+        with pytest.raises(InputError, match="has not solved"):
+            train_ensemble(some, steps=15, **layout)
+        found.append([read_checkpoint(cached_path(recipe), recipe) for recipe in some])
+    for kept in zip(*found, strict=True):
+        for name in PARAMETERS:
+            one, *others = (getattr(each.network, name) for each in kept)
+            for other in others:
+                np.testing.assert_array_equal(one, other)
+        assert len({each.curve for each in kept}) == 1
+
+
 def test_one_and_many_share_the_cache(recipes, monkeypatch):
     alone = trained_network(recipes[3], steps=1000)
     together = train_ensemble(recipes, steps=1000)

@@ -192,6 +192,24 @@ def test_the_first_of_several_trains_them_all(monkeypatch, tmp_path):
     assert len(load_ensemble(3, **easy)) == 3
 
 
+def test_threads_to_train_in_are_those_asked_for_and_no_property_of_the_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path))
+    easy = {**QUICK, "task": "fctoolbox/GoNogo-v0"}
+    asked = []
+
+    def train(recipes, *, n_jobs, **settings):
+        asked.append((len(recipes), n_jobs))
+        return train_ensemble(recipes, n_jobs=n_jobs, **settings)
+
+    train_ensemble = ensemble.train_ensemble
+    monkeypatch.setattr(ensemble, "train_ensemble", train)
+    threaded = load_source(SOURCE, networks=2, n_jobs=3, **easy)
+    assert asked == [(2, 3), (1, 1)]
+    again = load_source(SOURCE, networks=2, **easy)
+    assert threaded.provenance.options == again.provenance.options
+    assert threaded.name == again.name
+
+
 def test_checkpoints_lead_from_the_untrained_network_to_the_trained_one(monkeypatch, tmp_path):
     monkeypatch.setenv("FCTOOLBOX_CACHE", str(tmp_path))
     easy = {**QUICK, "task": "fctoolbox/GoNogo-v0"}
@@ -305,6 +323,7 @@ def test_global_random_state_is_left_alone():
         ({"n_trials": 1}, "n_trials is 1; it must be a whole number of at least 2"),
         ({"inputs": "fixation"}, "inputs is 'fixation'; it must be 'stimulus' or 'all'"),
         ({"networks": 5, "network": 5}, "network is 5, but networks is 5: they are numbered 0 … 4"),
+        ({"n_jobs": 0}, "n_jobs is 0; it must be the number of threads, or -1 for all"),
         ({"networks": 0}, "networks is 0; it must be a whole number of at least 1"),
         ({"network": -1}, "network is -1; it must be a whole number of at least 0"),
         ({"checkpoint": -50}, "checkpoint is -50; it must be a whole number of at least 0"),

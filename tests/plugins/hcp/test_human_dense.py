@@ -16,7 +16,8 @@ from nibabel.cifti2 import Cifti2Image
 from scipy import sparse
 
 import fctoolbox as fct
-from fctoolbox import Provenance
+from fctoolbox import Provenance, edge_moments
+from fctoolbox.chance import refusing_early
 from fctoolbox.data import locate
 from fctoolbox.errors import InputError
 
@@ -38,6 +39,23 @@ def read(written, space, projection=None, connectivity=None, **options):
     activity = open_activity([connectivity or written.connectivity], "connectivity")
     name = "small (synthetic)"
     return read_dense(name, space, projection or written.projection, activity, "connectivity", reading, PROVENANCE)
+
+
+def test_too_many_units_for_a_null_are_refused_before_their_activity_is_read(written, space, monkeypatch):
+    n_units = read(written, space).n_units
+
+    def read_on(*_, **__):
+        raise AssertionError("the activity is read")
+
+    monkeypatch.setattr(human_dense, "read_connectivity", read_on)
+    monkeypatch.setattr(edge_moments, "LARGE", n_units // 2 - 1)
+    refused = rf"'projection' needs the distances .* 'small \(synthetic\)' has at least {n_units // 2}; use 'spin'"
+    with pytest.raises(InputError, match=refused), refusing_early("projection"):
+        read(written, space)
+    # Half of them may yet turn out to have no activity.
+    monkeypatch.setattr(edge_moments, "LARGE", n_units // 2)
+    with pytest.raises(AssertionError, match="is read"), refusing_early("projection"):
+        read(written, space)
 
 
 def changed_projection(written, path, change):
