@@ -101,7 +101,7 @@ def report():
         projection=fctoolbox.InputProjection(weights),
         activity=toy.activity,
         geometry=toy.geometry,
-        provenance=fctoolbox.Provenance("none", "CC0-1.0", files=(record,), synthetic=True),
+        provenance=fctoolbox.Provenance("none", "CC0-1.0", files=(record,), notes={"Mind": "all"}, synthetic=True),
     )
     return fctoolbox.analyse_origin(system, n_nulls=19, n_restarts=2, rng=0).to_dict()
 
@@ -127,7 +127,7 @@ _TYPES: dict[str, Any] = {
 
 
 def _flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(content, dict) and key != "provenance.versions":
+    if isinstance(content, dict) and key not in ("provenance.versions", "provenance.notes"):
         for name, value in content.items():
             yield from _flat(value, f"{key}.{name}" if key else name)
     elif isinstance(content, list):

@@ -12,6 +12,7 @@ from fctoolbox.errors import InputError, suggestion
 Floats = NDArray[np.floating[Any]]
 
 RULES = ("inside", "outside")
+STARTS = ("uniform", "orthogonal")  # of recurrent weights
 NONLINEARITIES: dict[str, Callable[[Any], Any]] = {
     "relu": lambda drive: np.maximum(drive, 0),
     "tanh": np.tanh,
@@ -298,9 +299,14 @@ def initial_network(
     noise: float = 0.0,
     sign: ArrayLike | None = None,
     mask: ArrayLike | None = None,
+    start: str = "uniform",
     given: Mapping[str, ArrayLike] | None = None,
 ) -> CTRNN:
     """A network before training, as PyTorch's linear layers start: uniform in ±1 / sqrt(number of senders).
+
+    Recurrent weights can start as a random orthogonal matrix instead (one of the starts in the code of Yang et al.
+    2019, there of half the size): activity, and with it the gradient, neither grows nor fades from step to step, so
+    that what lies a second back can be learned from. Under Dale's law there is no such matrix.
 
     Values are rounded to float32, in which training goes on. Under Dale's law the weights of the rarer sign are
     multiplied so that excitation and inhibition balance on average (Song et al. 2016,
@@ -314,6 +320,8 @@ def initial_network(
     rng : numpy.random.Generator
     rule, nonlinearity, noise, sign, mask
         See `CTRNN`.
+    start : {"uniform", "orthogonal"}
+        Of the recurrent weights.
     given : mapping of str to array, optional
         Weights and biases to start from instead, by their names in `CTRNN`.
 
@@ -324,7 +332,8 @@ def initial_network(
     Raises
     ------
     InputError
-        If what is given has another name or shape than the network's, or breaks the sign or the mask.
+        If what is given has another name or shape than the network's, or breaks the sign or the mask; or there is no
+        such start.
     """
 
     def uniform(n_senders: int, *shape: int) -> Floats:
@@ -340,6 +349,11 @@ def initial_network(
         "w_out": uniform(n_units, n_outputs, n_units),
         "b_out": uniform(n_units, n_outputs),
     }
+    check_start(start, signs)
+    if start == "orthogonal":
+        # Drawn last: the other weights are those of the other start.
+        q, r = np.linalg.qr(rng.standard_normal((n_units, n_units)))
+        drawn["w_rec"] = (q * np.sign(np.diag(r))).astype(np.float32)
     drawn["w_rec"] = constrained(drawn["w_rec"] * _balance(signs), signs, connections)
     sizes = {"n_units": n_units, "n_inputs": n_inputs, "n_outputs": n_outputs}
     for name, value in (given or {}).items():
@@ -351,6 +365,19 @@ def initial_network(
             raise InputError(f"the given {name} has shape {array.shape}, but the network and its task want ({words})")
         drawn[name] = array
     return CTRNN(**drawn, alpha=alpha, rule=rule, nonlinearity=nonlinearity, noise=noise, sign=signs, mask=connections)
+
+
+def check_start(start: str, sign: NDArray[Any] | None) -> None:
+    """Refuse a start of the recurrent weights that does not exist, or not under Dale's law.
+
+    Raises
+    ------
+    InputError
+    """
+    if start not in STARTS:
+        raise InputError(f"start is {start!r}; it must be {' or '.join(map(repr, STARTS))}")
+    if start == "orthogonal" and sign is not None:
+        raise InputError("start is 'orthogonal', which no matrix is whose units only excite or only inhibit: 'uniform'")
 
 
 def _balance(sign: NDArray[Any] | None) -> Floats:

@@ -61,6 +61,7 @@ def load(
     accuracy: float | None = None,
     learning_rate: float | None = None,
     response_weight: float | None = None,
+    start: str | None = None,
     trained: bool = True,
     checkpoint: int | None = None,
     initial: str = "",
@@ -116,6 +117,9 @@ def load(
     response_weight : float, optional
         How much a time step of the decision counts in the loss beside one before it. By default 1 for perceptual
         decision-making and go/no-go, else 5.
+    start : {"uniform", "orthogonal"}, optional
+        How recurrent weights begin, see `initial_network`. By default orthogonal, but uniform for perceptual
+        decision-making, go/no-go, and with `dale`.
     trained : bool
         False gives the network before training.
     checkpoint : int, optional
@@ -276,6 +280,7 @@ def _recipe(task: "Task", options: Options, network: int) -> "Recipe":
         rule=options["rule"],
         nonlinearity=options["nonlinearity"],
         noise=options["noise"],
+        start_from=_start(task, options),
         sign=sign,
         mask=mask,
         given=given,
@@ -293,6 +298,14 @@ def _training(task: "Task", options: Options) -> "Training":
         response_weight=schedule.response_weight if weight is None else weight,
         accuracy=_wanted_accuracy(task, options["accuracy"]),
     )
+
+
+def _start(task: "Task", options: Options) -> str:
+    from fctoolbox_ctrnn.trials import schedule_of
+
+    if options["start"] is not None:
+        return str(options["start"])
+    return "uniform" if options["dale"] is not None else schedule_of(task).start
 
 
 def _most_steps(task: "Task", options: Options) -> int:

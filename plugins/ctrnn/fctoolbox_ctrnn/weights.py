@@ -28,6 +28,8 @@ from fctoolbox_ctrnn.trials import Task, Trials, draw_trials
 # Of the training code: raise it when the same recipe leads to other weights.
 CODE_VERSION = 3
 
+_IN_WORDS = ("n_units", "tau", "seed", "rule", "nonlinearity", "noise", "start_from")
+
 # What numbers are drawn for; each purpose has its own, so that more of one leave the others as they are.
 _TRAINING, _VALIDATION, _FRESH, _WEIGHTS, _NOISE = range(5)
 
@@ -59,6 +61,8 @@ class Recipe:
     training : Training
     rule, nonlinearity, noise, sign, mask
         See `CTRNN`.
+    start_from : {"uniform", "orthogonal"}
+        How recurrent weights begin, see `initial_network`.
     given : mapping of str to array
         Weights and biases to start from instead of random ones, by their names in `CTRNN`.
     """
@@ -71,6 +75,7 @@ class Recipe:
     rule: str = "inside"
     nonlinearity: str = "relu"
     noise: float = 0.0
+    start_from: str = "uniform"
     sign: ArrayLike | None = None
     mask: ArrayLike | None = None
     given: Mapping[str, ArrayLike] = field(default_factory=dict)
@@ -94,6 +99,7 @@ class Recipe:
             noise=self.noise,
             sign=self.sign,
             mask=self.mask,
+            start=self.start_from,
             given=self.given,
         )
 
@@ -120,7 +126,7 @@ class Recipe:
 
     def definition(self) -> dict[str, Any]:
         """The recipe in words and numbers; arrays by their SHA-256."""
-        words = {name: getattr(self, name) for name in ("n_units", "tau", "seed", "rule", "nonlinearity", "noise")}
+        words = {name: getattr(self, name) for name in _IN_WORDS}
         arrays = {"sign": self.sign, "mask": self.mask, **self.given}
         # As they enter: equal numbers of another type are the same recipe.
         as_numbers = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items() if array is not None}

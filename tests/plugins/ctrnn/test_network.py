@@ -211,3 +211,24 @@ def test_bad_dynamics_and_constraints(rng, changes, message):
     net = network(rng)
     with pytest.raises(InputError, match=message):
         CTRNN(**net.parameters, alpha=0.2, **changes)
+
+
+def test_recurrent_weights_may_start_orthogonal():
+    def begun(**options):
+        return initial_network(40, 3, 2, alpha=0.2, rng=np.random.default_rng(4), **options)
+
+    orthogonal, uniform = begun(start="orthogonal"), begun()
+    np.testing.assert_allclose(orthogonal.w_rec @ orthogonal.w_rec.T, np.eye(40), atol=1e-5)
+    for name in ("w_in", "b_in", "b_rec", "w_out", "b_out"):
+        np.testing.assert_array_equal(getattr(orthogonal, name), getattr(uniform, name))
+    # Of all rotations alike: no sign of an eigenvalue or a diagonal is preferred.
+    traces = [
+        np.trace(initial_network(9, 1, 1, alpha=1, rng=np.random.default_rng(k), start="orthogonal").w_rec)
+        for k in range(400)
+    ]
+    assert abs(np.mean(traces)) < 0.15
+    assert np.var(traces) == pytest.approx(1, abs=0.25)
+    with pytest.raises(InputError, match="start is 'diagonal'; it must be 'uniform' or 'orthogonal'"):
+        begun(start="diagonal")
+    with pytest.raises(InputError, match="no matrix is whose units only excite or only inhibit"):
+        begun(start="orthogonal", sign=np.repeat([1, -1], 20))

@@ -333,6 +333,8 @@ def test_global_random_state_is_left_alone():
         ({"learning_rate": 1e-300}, "learning_rate is 1e-300; it must be above 1e-7, up to 1"),
         ({"learning_rate": "small"}, "learning_rate is 'small'; it must be above 1e-7, up to 1"),
         ({"response_weight": -5}, "response_weight is -5; it must be above 0.001, up to 1000"),
+        ({"start": "diagonal"}, "start is 'diagonal'; it must be 'uniform' or 'orthogonal'"),
+        ({"start": "orthogonal", "dale": 0.8}, "start is 'orthogonal', which no matrix is whose units only excite"),
         ({"steps": 10.5}, "steps is 10.5; it must be a whole number"),
         ({"sparsity": 1}, "sparsity is 1; it must be from 0 to below 1"),
         ({"sparsity": "many"}, "sparsity is 'many'; it must be from 0 to below 1"),
@@ -408,7 +410,7 @@ def test_what_training_shall_reach_lies_below_what_noise_allows():
     ],
 )
 def test_a_task_says_how_it_is_best_learned(task, learning_rate, response_weight, steps):
-    from fctoolbox_ctrnn.source import _most_steps, _training
+    from fctoolbox_ctrnn.source import _most_steps, _start, _training
     from fctoolbox_ctrnn.trials import read_task
 
     left_out = dict.fromkeys(("accuracy", "learning_rate", "response_weight", "steps"))
@@ -416,6 +418,9 @@ def test_a_task_says_how_it_is_best_learned(task, learning_rate, response_weight
     found = _training(the_task, left_out)
     assert (found.learning_rate, found.response_weight) == (learning_rate, response_weight)
     assert _most_steps(the_task, left_out) == steps
+    assert _start(the_task, {"start": None, "dale": None}) == ("uniform" if steps == 2000 else "orthogonal")
+    assert _start(the_task, {"start": None, "dale": 0.8}) == "uniform"
+    assert _start(the_task, {"start": "uniform", "dale": None}) == "uniform"
     asked = {"accuracy": 0.6, "learning_rate": 0.5, "response_weight": 2.0, "steps": 50}
     found = _training(the_task, asked)
     assert (found.accuracy, found.learning_rate, found.response_weight) == (0.6, 0.5, 2.0)

@@ -23,23 +23,28 @@ class Schedule:
     """How a task is best learned, where nobody asks for something else.
 
     The weight is that of Yang et al. 2019; the learning rate is between theirs (0.001) and nn-brain's (0.01): with
-    0.01 decisions by context are never learned, with 0.001 most tasks take two to four times as many steps.
+    0.01 decisions by context are never learned, with 0.001 most tasks take two to four times as many steps. From
+    uniform recurrent weights one seed of four had not learned to match to sample in 16,000 steps; from orthogonal
+    ones all had in 900.
 
     Parameters
     ----------
     learning_rate, response_weight
         See `fctoolbox_ctrnn.training.Training`.
+    start : str
+        Of the recurrent weights, see `fctoolbox_ctrnn.network.initial_network`.
     steps : int
         How many to try at most.
     """
 
     learning_rate: float = 0.003
     response_weight: float = 5.0
+    start: str = "orthogonal"
     steps: int = 20_000
 
 
 # For tasks as easy as nn-brain's own example: a weight of 5 would not be needed.
-AS_NN_BRAIN = Schedule(learning_rate=0.01, response_weight=1.0, steps=2000)
+AS_NN_BRAIN = Schedule(learning_rate=0.01, response_weight=1.0, start="uniform", steps=2000)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
