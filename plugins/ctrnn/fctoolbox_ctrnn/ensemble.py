@@ -27,7 +27,10 @@ _CHUNK_ON_CARD = 100
 
 @dataclass(frozen=True, eq=False)
 class _Training:
-    """A network on its way: `number` is its place in the ensemble, `problem` why it will not get further."""
+    """A network on its way: `number` is its place in the ensemble, `problem` why it will not get further.
+
+    Up to step `there` its training is in its file already.
+    """
 
     number: int
     recipe: Recipe
@@ -35,6 +38,7 @@ class _Training:
     checkpoint: Checkpoint
     validation: Trials | None = None
     problem: str = ""
+    there: int = 0
 
     @property
     def learner(self) -> Learner:
@@ -96,25 +100,90 @@ def train_ensemble(
         If a network does not solve its task within `steps` (with the learning curve), its loss explodes, all its
         units fall silent, or it cannot be kept. The others are trained and kept before that is said.
     """
+    for recipe in recipes:
+        _check_steps(recipe, steps, keep_every)
+
+    def begun(number: int, recipe: Recipe, path: Path) -> _Training:
+        checkpoint = found = read_checkpoint(path, recipe) or Checkpoint(recipe.start(), {})
+        if keep_every is not None:
+            checkpoint = _last_kept(found, recipe, path, keep_every)
+        return _Training(number, recipe, path, checkpoint, there=found.step)
+
+    done = _train_each(recipes, begun, steps, n_jobs, chunk_size, device, keep_every)
+    _raise_problems(done, steps)
+    return tuple(each.checkpoint for each in done)
+
+
+def networks_at(
+    recipes: Sequence[Recipe], step: int, *, n_jobs: int = 2, chunk_size: int = 10, device: str | None = None
+) -> tuple[Checkpoint, ...]:
+    """The networks after so many steps of their training, whether they solve their task by then or not.
+
+    Parameters
+    ----------
+    recipes : sequence of Recipe
+    step : int
+        A multiple of the steps between two looks.
+    n_jobs, chunk_size, device
+        As in `train_ensemble`.
+
+    Returns
+    -------
+    tuple of Checkpoint
+        In the order of the recipes; a network that had solved its task before as it was then, at an earlier step.
+
+    Raises
+    ------
+    InputError
+        If `step` is no such multiple, or a loss explodes or a network dies before it.
+    """
+    for recipe in recipes:
+        _check_steps(recipe, step, None)
+        between = recipe.training.evaluate_every
+        if step % between:
+            raise InputError(f"step is {step}; it must be a multiple of the steps between two looks, {between}")
+
+    def begun(number: int, recipe: Recipe, path: Path) -> _Training:
+        found = read_checkpoint(path, recipe) or Checkpoint(recipe.start(), {})
+        if found.step <= step:
+            return _Training(number, recipe, path, found, there=found.step)
+        earlier = range(step, 0, -recipe.training.evaluate_every)
+        kept = (read_checkpoint(kept_path(path, each), recipe) for each in earlier)
+        nearest = next((each for each in kept if each is not None), Checkpoint(recipe.start(), {}))
+        return _Training(number, recipe, path, nearest, there=found.step)
+
+    every = recipes[0].training.evaluate_every if recipes else None
+    done = _train_each(recipes, begun, step, n_jobs, chunk_size, device, every)
+    _raise_problems(done, step, unsolved_too=False)
+    return tuple(each.checkpoint for each in done)
+
+
+def _train_each(
+    recipes: Sequence[Recipe],
+    begun: Callable[[int, Recipe, Path], _Training],
+    steps: int,
+    n_jobs: int,
+    chunk_size: int,
+    device: str | None,
+    keep_every: int | None,
+) -> list[_Training]:
+    """In the order of the recipes; equal ones are trained once."""
     check_whole("chunk_size", chunk_size, 1)
     n_jobs, where = n_threads(n_jobs), device or "cpu"
     if where != "cpu":
         torch_for(where)
         n_jobs, chunk_size = 1, max(chunk_size, _CHUNK_ON_CARD)
-    for recipe in recipes:
-        _check_steps(recipe, steps, keep_every)
     known: dict[Path, _Training] = {}
     order = []
     for number, recipe in enumerate(recipes):
         path = cached_path(recipe, device)
         order.append(path)
         if path not in known:
-            known[path] = _begun(number, recipe, path, keep_every)
+            known[path] = begun(number, recipe, path)
     with one_thread():
         done = _train(list(known.values()), steps, n_jobs, chunk_size, where, keep_every)
     by_path = {each.path: each for each in done}
-    _raise_problems([by_path[path] for path in dict.fromkeys(order)], steps)
-    return tuple(by_path[path].checkpoint for path in order)
+    return [by_path[path] for path in order]
 
 
 def checkpoints(recipe: Recipe, *, steps: int, every: int = 50, device: str | None = None) -> tuple[Checkpoint, ...]:
@@ -156,13 +225,6 @@ def _check_steps(recipe: Recipe, steps: int, keep_every: int | None) -> None:
         )
     if keep_every is not None and (keep_every < 1 or keep_every % between):
         raise InputError(f"checkpoints are kept at looks, every {between} steps; {keep_every} is no multiple of that")
-
-
-def _begun(number: int, recipe: Recipe, path: Path, keep_every: int | None) -> _Training:
-    checkpoint = read_checkpoint(path, recipe) or Checkpoint(recipe.start(), {})
-    if keep_every is not None:
-        checkpoint = _last_kept(checkpoint, recipe, path, keep_every)
-    return _Training(number, recipe, path, checkpoint)
 
 
 def _last_kept(checkpoint: Checkpoint, recipe: Recipe, path: Path, every: int) -> Checkpoint:
@@ -214,7 +276,8 @@ def _kept(training: _Training, outcome: Outcome, keep_every: int | None) -> _Tra
     if after.checkpoint.step > training.checkpoint.step:
         if keep_every is not None and after.checkpoint.step % keep_every == 0:
             write_checkpoint(kept_path(after.path, after.checkpoint.step), after.checkpoint, after.recipe)
-        write_checkpoint(after.path, after.checkpoint, after.recipe)
+        if after.checkpoint.step > after.there:  # what is trained again for its checkpoints replaces nothing further on
+            write_checkpoint(after.path, after.checkpoint, after.recipe)
     return replace(after, validation=None) if after.solved else after
 
 
@@ -274,13 +337,18 @@ def _progress(active: Sequence[_Training], steps: int, n_networks: int) -> Itera
         yield report
 
 
-def _raise_problems(trained: Sequence[_Training], steps: int) -> None:
+def _raise_problems(trained: Sequence[_Training], steps: int, *, unsolved_too: bool = True) -> None:
+    trained = list({each.path: each for each in trained}.values())
+
     def problem(each: _Training) -> str:
         if each.problem:
             return f"seed {each.recipe.seed}: {each.problem}" if len(trained) > 1 else each.problem
         return failure(each.checkpoint, each.recipe, steps)
 
-    failed = [each for each in trained if each.problem or not each.solved or each.checkpoint.step > steps]
+    def fails(each: _Training) -> bool:
+        return bool(each.problem) or (unsolved_too and (not each.solved or each.checkpoint.step > steps))
+
+    failed = [each for each in trained if fails(each)]
     if not failed:
         return
     more = ""

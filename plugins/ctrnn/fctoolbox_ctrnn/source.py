@@ -123,7 +123,8 @@ def load(
     trained : bool
         False gives the network before training.
     checkpoint : int, optional
-        The network after so many steps of its training: 0, or a multiple of 50 before the end.
+        The network after so many steps of its training, solved or not: 0, or a multiple of 50 up to the step at which
+        it solves its task.
     initial : str
         An NPZ file of weights to start training from, any of ``w_in``, ``b_in``, ``w_rec``, ``b_rec``, ``w_out``,
         ``b_out``.
@@ -354,44 +355,47 @@ def _network(recipe: "Recipe", task: "Task", options: Options) -> tuple[CTRNN, s
 
 
 def _trained(recipe: "Recipe", task: "Task", options: Options) -> "Checkpoint":
-    from fctoolbox_ctrnn.ensemble import checkpoints, train_ensemble
     from fctoolbox_ctrnn.weights import cached_path, read_checkpoint
 
-    steps, device, wanted = _most_steps(task, options), options["device"], options["checkpoint"]
+    device, wanted = options["device"], options["checkpoint"]
     every = recipe.training.evaluate_every
     if wanted is not None and wanted % every:
         raise InputError(f"checkpoint is {wanted}; there is one every {every} steps: it must be a multiple of that")
     if options["networks"] is not None:
         known = read_checkpoint(cached_path(recipe, device), recipe)
         if known is None or not known.solves(recipe.training):
-            together = [_recipe(task, options, k) for k in range(options["networks"])]
-            n_jobs, kept = options["n_jobs"] or _THREADS, None if wanted is None else every
-            train_ensemble(together, steps=steps, n_jobs=n_jobs, device=device, keep_every=kept)
-    if wanted is None:
-        (reached,) = train_ensemble([recipe], steps=steps, n_jobs=1, device=device)
-        return reached
-    along = {each.step: each for each in checkpoints(recipe, steps=steps, every=every, device=device)}
-    if wanted not in along:
+            _train_all([_recipe(task, options, k) for k in range(options["networks"])], task, options)
+    (reached,) = _train_all([recipe], task, {**options, "n_jobs": 1})
+    if wanted is not None and reached.step != wanted:
         raise InputError(
-            f"checkpoint is {wanted}, but this network had solved its task after {max(along)} steps; it must be at "
+            f"checkpoint is {wanted}, but this network had solved its task after {reached.step} steps; it must be at "
             "most that"
         )
-    return along[wanted]
+    return reached
+
+
+def _train_all(recipes: "list[Recipe]", task: "Task", options: Options) -> "tuple[Checkpoint, ...]":
+    """To the checkpoint that is wanted, or until they solve their task."""
+    from fctoolbox_ctrnn.ensemble import networks_at, train_ensemble
+
+    wanted, how = options["checkpoint"], {"n_jobs": options["n_jobs"] or _THREADS, "device": options["device"]}
+    if wanted is None:
+        return train_ensemble(recipes, steps=_most_steps(task, options), **how)
+    if options["steps"] is not None and wanted > options["steps"]:
+        raise InputError(f"checkpoint is {wanted}, but steps lets training go on for {options['steps']} only")
+    return networks_at(recipes, wanted, **how)
 
 
 def _train_together(n: int, options: Options, n_jobs: int) -> None:
     """Train the networks of an ensemble that are not in the cache."""
     check_options(options)
-    from fctoolbox_ctrnn.ensemble import train_ensemble
     from fctoolbox_ctrnn.trials import read_task
 
     _, changes = read_timing(options["timing"])
     task = read_task(options["task"], options["dt"], **({} if changes is None else {"timing": changes}))
     recipes = [_recipe(task, options, k) for k in range(n)]
-    every = None if options["checkpoint"] is None else recipes[0].training.evaluate_every
     if options["checkpoint"] != 0:
-        steps, device = _most_steps(task, options), options["device"]
-        train_ensemble(recipes, steps=steps, n_jobs=n_jobs, device=device, keep_every=every)
+        _train_all(recipes, task, {**options, "n_jobs": n_jobs})
 
 
 def _inputs_in_words(task: "Task") -> str:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from fctoolbox_ctrnn import ensemble, weights
-from fctoolbox_ctrnn.ensemble import checkpoints, train_ensemble
+from fctoolbox_ctrnn.ensemble import checkpoints, networks_at, train_ensemble
 from fctoolbox_ctrnn.network import PARAMETERS
-from fctoolbox_ctrnn.training import Training
+from fctoolbox_ctrnn.training import Checkpoint, Training
 from fctoolbox_ctrnn.trials import read_task
 from fctoolbox_ctrnn.weights import Recipe, cached_path, kept_path, read_checkpoint, trained_network
 
@@ -202,6 +202,36 @@ def test_checkpoints_along_training(recipes, cache):
     assert files == {path.name, *(kept_path(path, step).name for step in range(20, last.step + 1, 20))}
 
 
+def test_a_network_halfway_need_not_solve_its_task(recipes, monkeypatch):
+    hopeless = [replace(each, training=replace(QUICK, accuracy=1.1)) for each in recipes[:3]]
+    at_40 = networks_at(hopeless, 40)
+    assert [each.step for each in at_40] == [40] * 3
+    with pytest.raises(InputError, match="has not solved"):
+        train_ensemble(hopeless, steps=60)
+    # Behind the end of what is there, before it, and from the files alone.
+    for each, now in zip(networks_at(hopeless, 40), at_40, strict=True):
+        alike(each, now)
+    assert [len(each.curve) for each in networks_at(hopeless, 20)] == [2] * 3
+    assert read_checkpoint(cached_path(hopeless[0]), hopeless[0]).step == 60  # it is not taken back
+    monkeypatch.setattr(ensemble, "advance_together", None)
+    for each, now in zip(networks_at(hopeless, 40), at_40, strict=True):
+        alike(each, now)
+    with pytest.raises(InputError, match="step is 45; it must be a multiple of the steps between two looks, 10"):
+        networks_at(hopeless, 45)
+
+
+def test_a_network_that_was_solved_before_comes_as_it_was(recipes):
+    (solved,) = train_ensemble(recipes[:1], steps=1000)
+    (late,) = networks_at(recipes[:1], 1000)
+    alike(late, solved)
+    (early,) = networks_at(recipes[:1], 10)  # which no file holds: trained again, and the end stays
+    assert early.step == 10
+    alike(read_checkpoint(cached_path(recipes[0]), recipes[0]), solved)
+    exploding = replace(recipes[3], given={"w_rec": np.full((20, 20), 50.0)})
+    with pytest.raises(InputError, match="exploded at step"):
+        networks_at([exploding], 50)
+
+
 def test_checkpoints_are_kept_not_trained_again(recipes, monkeypatch):
     along = checkpoints(recipes[0], steps=1000, every=20)
     calls = []
@@ -246,7 +276,8 @@ def test_nobody_to_train():
     ],
 )
 def test_stacks_leave_no_thread_idle(recipes, n, n_jobs, size, sizes):
-    begun = [ensemble._begun(k, recipes[0], cached_path(recipes[0]), None) for k in range(n)]
+    untrained = Checkpoint(recipes[0].start(), {})
+    begun = [ensemble._Training(k, recipes[0], cached_path(recipes[0]), untrained) for k in range(n)]
     stacks = ensemble._stacks(begun, n_jobs, size)
     assert sorted(map(len, stacks)) == sizes
     assert [each.number for stack in stacks for each in stack] == list(range(n))
