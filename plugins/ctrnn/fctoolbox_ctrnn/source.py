@@ -32,8 +32,8 @@ CITATION = (
 )
 # Of one seed many numbers are drawn; these purposes stand beside those of a recipe.
 _MASK, _RECURRENT_NOISE = 100, 101
-# What training shall reach; no network surpasses an ideal observer, which the noise of some tasks stops below 0.97.
-_ACCURACY, _HARDLY_LESS, _SHARE_OF_IDEAL = 0.97, 0.99, 0.95
+# What training shall reach at most, so that it ends.
+_ACCURACY = 0.97
 _THREADS = 2  # to train in
 # The options that mean something to a network that is taken as it is.
 _OF_RUNNING = ("seed", "network", "weights", "n_trials", "inputs")
@@ -110,8 +110,8 @@ def load(
         How many training steps to try at most, counted in whole fifties. By default 2,000 for perceptual
         decision-making (which takes 300 to 900) and go/no-go, else 20,000.
     accuracy : float, optional
-        Share of validation trials to be answered rightly, twice in a row, for training to stop. By default 0.97, or
-        95 % of what an ideal observer reaches where noise keeps that below 0.99.
+        Share of validation trials to be answered rightly, twice in a row, for training to stop. By default 0.97 for
+        perceptual decision-making and go/no-go, else 95 % of what an ideal observer reaches.
     learning_rate : float, optional
         Of Adam. By default 0.01 for perceptual decision-making and go/no-go, else 0.003.
     response_weight : float, optional
@@ -317,10 +317,11 @@ def _most_steps(task: "Task", options: Options) -> int:
 
 def _wanted_accuracy(task: "Task", asked: float | None) -> float:
     from fctoolbox_ctrnn.ideal import ideal_accuracy
+    from fctoolbox_ctrnn.trials import schedule_of
 
     best = ideal_accuracy(task)
     if asked is None:
-        return _ACCURACY if best >= _HARDLY_LESS else round(_SHARE_OF_IDEAL * best, 3)
+        return min(_ACCURACY, round(schedule_of(task).share_of_ideal * best, 3))
     if asked > best:
         raise InputError(
             f"accuracy is {asked:g}, but the noise of task '{task.name}' lets an ideal observer reach {best:.3f} only"

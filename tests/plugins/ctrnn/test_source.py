@@ -392,6 +392,8 @@ def test_what_training_shall_reach_lies_below_what_noise_allows():
         read_task(f"fctoolbox/{name}-v0", 20) for name in ("PerceptualDecisionMaking", "ContextDecisionMaking")
     )
     assert _wanted_accuracy(decisions, None) == 0.97
+    assert _wanted_accuracy(read_task("fctoolbox/GoNogo-v0", 20), None) == 0.97
+    assert _wanted_accuracy(read_task("fctoolbox/Yang19-dms-v0", 20), None) == 0.95
     assert _wanted_accuracy(context, None) == pytest.approx(0.95 * ideal_accuracy(context), abs=1e-3)
     assert ideal_accuracy(context) < 0.97
     assert _wanted_accuracy(context, 0.9) == 0.9
