@@ -85,7 +85,7 @@ def test_modules_and_their_inputs(monkeypatch, tmp_path):
     monkeypatch.setattr(figS5, "load", network)
     monkeypatch.setattr(figS5, "installed", lambda: SimpleNamespace(sources={"ctrnn": None}))
     page, statistics = made(figS5, tmp_path, "figS5")
-    assert asked[0] == ("ctrnn", {"network": 0, "networks": 6, "trained": False})
+    assert asked[0] == ("ctrnn", {"network": 0, "networks": 6, "n_jobs": 1, "trained": False})
     assert [options["network"] for _, options in asked] == [*range(6)] * 2
     assert len(statistics["networks, trained"]) == 6
     assert len(statistics["mouse, weights shuffled"]) <= 20

@@ -304,7 +304,6 @@ def test_timing_that_a_task_cannot_have_is_refused(name, timing, message):
         read_task(name, 20, timing=timing)
 
 
-@pytest.mark.parametrize("dt", [0, -20, 2.5, True])
 def test_timing_of_others_leaves_a_decision_and_whole_steps():
     with pytest.raises(InputError, match=r"asks for no response in the end .* see whether a decision is left"):
         read_task("DelayComparison-v0", 100, timing={"decision": 0})
@@ -329,6 +328,7 @@ def test_rules_are_a_stimulus_only_where_there_are_several():
         assert set(described.columns) - set(changing) == set(described.constant)
 
 
+@pytest.mark.parametrize("dt", [0, -20, 2.5, True])
 def test_the_time_step_is_a_whole_number_of_ms(dt):
     with pytest.raises(InputError, match=r"dt is .*; it must be a whole number of at least 1"):
         read_task(TASK_ID, dt)
