@@ -262,6 +262,7 @@ def _null_figure(tests: tuple[NullTest, ...], observed: float, what: str, *, bes
     axes.axvline(observed, color="#D55E00", lw=2, label=f"observed {observed:.3f}")
     if best is not None:
         axes.axvline(best, color="black", lw=1.2, ls="--", label=f"best {best:.3f}")
+    axes.locator_params(axis="x", nbins=5)  # more would run into each other where numbers are long
     axes.set_xlabel(what)
     axes.set_ylabel("Nulls")
     axes.set_title("\n".join(_verdict(test) for test in tests))
