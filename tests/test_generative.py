@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.integrate import dblquad
@@ -123,6 +123,7 @@ def test_sign_model_at_100_units(share, expected):
 
 @settings(deadline=None, max_examples=50)
 @given(n=st.integers(3, 30), share=st.floats(0, 1))
+@example(n=4, share=0.125)  # half a unit
 def test_sign_model_is_the_best_partition(n, share):
     weights = sign_model(n, share)
     assert abs((weights < 0).sum() - share * n) <= 0.5 + 1e-6

@@ -70,7 +70,7 @@ def sign_model_q(n_units: int, share_negative: float) -> float:
     """
     check_whole("n_units", n_units, 3)
     (share,) = _shares(share_negative)
-    one, other = (int(size) for size in _dealt([share, 1 - share], n_units))
+    one, other = (int(size) for size in _dealt([1 - share, share], n_units))  # in the order of `sign_model`, for ties
     within = one * (one - 1), other * (other - 1)
     return 1 - (within[0] ** 2 + within[1] ** 2) / sum(within) ** 2 + one * other / (n_units * (n_units - 1))
 
