@@ -10,6 +10,11 @@ from fctoolbox.errors import InputError, check_whole
 from fctoolbox.threads import n_threads
 
 Options = dict[str, Any]
+# Options that map names to values: what they name, and an example.
+MAPPINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "timing": ("periods", {"stimulus": 500}),
+    "task_options": ("arguments of neurogym's task", {"sigma": 0.5}),
+}
 # Where these are left out, the task decides.
 _OF_THE_TASK = ("accuracy", "learning_rate", "response_weight")
 
@@ -52,27 +57,37 @@ def check_options(options: Options) -> None:
         raise InputError("trained=false is the network before training; checkpoint asks for one along it: give one")
 
 
-def read_timing(timing: Any) -> tuple[str | None, Mapping[str, Any] | None]:
-    """Changes of a task's timing as JSON, by which a report names them, and as a mapping.
+def read_mapping(name: str, given: Any) -> tuple[str | None, Mapping[str, Any] | None]:
+    """An option that maps names to values: as JSON, by which a report names it, and as a mapping; None if it is empty.
+
+    Parameters
+    ----------
+    name : str
+        One of `MAPPINGS`.
+    given : mapping or str
+        The mapping, or JSON.
 
     Raises
     ------
     InputError
-        If they are neither.
+        If it is neither.
     """
-    if timing is None or not timing:
+    what, example = MAPPINGS[name]
+    if given is None or not given:
         return None, None
-    if isinstance(timing, str):
+    if isinstance(given, str):
         try:
-            timing = json.loads(timing)
+            given = json.loads(given)
         except json.JSONDecodeError as error:
             raise InputError(
-                f"timing is {timing!r}, which is no JSON ({error.msg}); write it like '{{\"stimulus\": 500}}'"
+                f"{name} is {given!r}, which is no JSON ({error.msg}); write it like '{json.dumps(example)}'"
             ) from error
     try:
-        return json.dumps(timing, default=lambda number: number.item()), timing
+        if not isinstance(given, Mapping):
+            raise TypeError
+        return json.dumps(given, default=lambda number: number.item()), given
     except (TypeError, AttributeError) as error:
-        raise InputError(f"timing is {timing!r}; it must name periods, as in {{'stimulus': 500}}") from error
+        raise InputError(f"{name} is {given!r}; it must name {what}, as in {example}") from error
 
 
 def _is_number(value: object) -> bool:

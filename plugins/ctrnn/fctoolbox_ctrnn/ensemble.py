@@ -56,7 +56,14 @@ class _Training:
         """What the networks of a stack have in common."""
         network = self.checkpoint.network
         sizes = (*network.w_in.shape, len(network.w_out))
-        return (*sizes, network.alpha, network.rule, network.nonlinearity, self.recipe.training)
+        return (
+            *sizes,
+            self.recipe.task.continuous,
+            network.alpha,
+            network.rule,
+            network.nonlinearity,
+            self.recipe.training,
+        )
 
 
 def train_ensemble(

@@ -17,7 +17,7 @@ from fctoolbox_ctrnn.network import CTRNN, PARAMETERS
 # How the network moves on. A file without them is read with the defaults of `CTRNN`.
 _DYNAMICS = ("alpha", "rule", "nonlinearity", "noise", "silent", "sign", "mask")
 # The options of the source that say what the network was trained on.
-_TRAINED_ON = ("task", "dt", "tau", "timing")
+_TRAINED_ON = ("task", "dt", "tau", "timing", "task_options")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class StoredNetwork:
     ----------
     network : CTRNN
     trained_on : mapping of str to value
-        ``task``, ``dt``, ``tau`` and ``timing`` as options of the source, where the file tells them.
+        ``task``, ``dt``, ``tau``, ``timing`` and ``task_options`` as options of the source, where the file tells them.
     """
 
     network: CTRNN
@@ -40,7 +40,7 @@ def export_weights(network: RecurrentSystem | CTRNN, path: str | Path) -> Path:
 
     It holds ``w_in``, ``b_in``, ``w_rec``, ``b_rec``, ``w_out``, ``b_out``, ``alpha``, ``rule``, ``nonlinearity``,
     ``noise``, ``silent``, and ``sign`` and ``mask`` where the network has them, as `CTRNN` describes them; of a system
-    that ``load("ctrnn")`` gave, also ``task``, ``dt`` (ms), ``tau`` (ms) and ``timing``.
+    that ``load("ctrnn")`` gave, also ``task``, ``dt`` (ms), ``tau`` (ms), ``timing`` and ``task_options``.
 
     Parameters
     ----------

@@ -123,7 +123,7 @@ def from_weights(
         activity = activity_in_trials(trials, states, outputs, columns=columns, dt=dt)
         notes |= numbers_in_words(trials)
         if outputs is not None:
-            notes["Accuracy in these trials"] = accuracy_in_words(trials, outputs)
+            notes["Accuracy in these trials"] = accuracy_in_words(trials, outputs, dt=dt)
     return RecurrentSystem(
         name=name,
         units=names,

@@ -42,6 +42,11 @@ def activity_in_trials(
         If the trials want a response for which there is no output.
     """
     wanted = int(trials.targets.max())
+    if outputs is not None and trials.values is not None and trials.values.shape != outputs.shape:
+        raise InputError(
+            f"the trials want {trials.values.shape[-1]} continuous outputs, but the network has {outputs.shape[-1]}; "
+            "w_out needs a row for each"
+        )
     if outputs is not None and wanted >= outputs.shape[-1]:
         raise InputError(
             f"the trials want response {wanted}, but the network has {outputs.shape[-1]} outputs (0 … "
@@ -92,25 +97,21 @@ def variables(
     ``inputs``, all of them; ``stimulus``, all but the fixation cue; ``cumulative_evidence``, the integral over the
     trial so far of each stimulus, or of stimulus 1 minus stimulus 2 where there are exactly two (stimulus × s;
     stimulus × time steps where dt is not known); ``output``, the softmax of the readout; ``target``, one-hot, the
-    right response at each time step; ``choice``, one-hot, the response given when one was asked for, throughout the
-    trial; ``coherence`` (percent); ``period``, the number of the period, from 0 in the order of `Trials.periods`;
-    and each condition of the trials: its number, or one-hot in alphabetical order where it is a word.
+    right response at each time step; ``choice``, one-hot, the response given when one was asked for (the first one in
+    tasks of timing), throughout the trial; ``coherence`` (percent); ``period``, the number of the period, from 0 in the
+    order of `Trials.periods`; and each condition of the trials: its number, or one-hot in alphabetical order where it
+    is a word. In tasks with continuous outputs, ``output`` and ``target`` are these and what is wanted of them, and
+    there is no ``choice``.
     """
     inputs = trials.inputs.astype(np.float64)
-    n_actions = int(trials.targets.max()) + 1 if outputs is None else outputs.shape[-1]
-    one_hot = np.eye(n_actions)
     known: dict[str, Floats] = {"inputs": inputs}
     stimulus = inputs[..., [j for j, column in enumerate(columns) if column != FIXATION]]
     if stimulus.shape[-1]:
         evidence = stimulus[..., :1] - stimulus[..., 1:] if stimulus.shape[-1] == 2 else stimulus
         known["stimulus"] = stimulus
         known["cumulative_evidence"] = evidence.cumsum(axis=0) * (1 if dt is None else dt / 1000)
-    constant: dict[str, Floats] = {}
-    if outputs is not None:
-        known["output"] = _softmax(outputs)
-        constant["choice"] = one_hot[trials.choices(outputs)]
-    # Time steps after a trial's end have target -1; they are cut off when trials are joined.
-    known["target"] = one_hot[trials.targets]
+    answered, constant = _answered(trials, outputs)
+    known |= answered
     if trials.coherence is not None:
         constant["coherence"] = trials.coherence[:, None]
     if trials.periods:
@@ -118,6 +119,19 @@ def variables(
     constant |= {name: values for name, values in _conditions(trials).items() if name not in (*known, *constant)}
     n_times = len(inputs)
     return known | {name: np.broadcast_to(values, (n_times, *values.shape)) for name, values in constant.items()}
+
+
+def _answered(trials: "Trials", outputs: Floats | None) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """What is wanted and answered at each time step, and the choice of each trial (n_trials, n_actions)."""
+    if trials.values is not None:
+        known: dict[str, Floats] = {"target": trials.values}
+        return (known if outputs is None else known | {"output": outputs}), {}
+    one_hot = np.eye(int(trials.targets.max()) + 1 if outputs is None else outputs.shape[-1])
+    # Time steps after a trial's end have target -1; they are cut off when trials are joined.
+    known = {"target": one_hot[trials.targets]}
+    if outputs is None:
+        return known, {}
+    return {"output": _softmax(outputs), **known}, {"choice": one_hot[trials.choices(outputs)]}
 
 
 def _period(trials: "Trials") -> Floats:
@@ -152,14 +166,20 @@ def numbers_in_words(trials: "Trials") -> dict[str, str]:
     return {what: ", ".join(f"{k} {name}" for k, name in enumerate(names)) for what, names in words.items()}
 
 
-def accuracy_in_words(trials: "Trials", outputs: Floats) -> str:
-    """The share of right choices, by coherence where there is one."""
+def accuracy_in_words(trials: "Trials", outputs: Floats, *, dt: float | None) -> str:
+    """The share of right choices, by coherence where there is one; of continuous outputs, R²."""
+    if trials.values is not None:
+        return f"none, for the outputs are continuous; R² {trials.score(outputs):.3f}"
     correct, coherence = trials.correct(outputs), trials.coherence
+    more = _of_several(trials) if trials.windows is None else _of_moments(trials, outputs, dt)
+    if coherence is None and trials.coherent.all():
+        return f"{correct.mean():.3f}{more}"
     if coherence is None:
-        return f"{correct.mean():.3f}{_of_several(trials)}"
+        told = f"{correct[trials.coherent].mean():.3f}" if trials.coherent.any() else "none"
+        return f"{told} of the trials whose stimuli tell the answer ({correct.mean():.3f} of all){more}"
     shares = ", ".join(f"{c:g} %: {correct[coherence == c].mean():.3f}" for c in np.unique(coherence))
     coherent = correct[trials.coherent]
-    return f"{f'{coherent.mean():.3f}' if coherent.size else 'none'} of coherent trials ({shares}){_of_several(trials)}"
+    return f"{f'{coherent.mean():.3f}' if coherent.size else 'none'} of coherent trials ({shares}){more}"
 
 
 def _of_several(trials: "Trials") -> str:
@@ -167,6 +187,20 @@ def _of_several(trials: "Trials") -> str:
     asks = trials.targets > 0
     most = int((asks[1:] & ~asks[:-1]).sum(axis=0).max(initial=0) + asks[:1].any())
     return f"; of the up to {most} responses of a trial, the last one is judged" if most > 1 else ""
+
+
+def _of_moments(trials: "Trials", outputs: Floats, dt: float | None) -> str:
+    """How long the windows are in which a response is right, and on which side of them the others are."""
+    assert trials.windows is not None
+    responds = trials.choices(outputs) > 0
+    when, (first, end) = trials.first_responses(outputs), trials.windows.T
+    early, late = (float(np.mean(responds & side)) for side in (when < first, when >= end))
+    shortest, longest = (f"{each * (dt or 1):g}" for each in ((end - first).min(), (end - first).max()))
+    length = shortest if shortest == longest else f"{shortest} to {longest}"
+    return (
+        f" of trials answered in time, within {length} {'time steps' if dt is None else 'ms'} (too early {early:.3f}, "
+        f"too late {late:.3f}, never {float(np.mean(~responds)):.3f}); lesions judge what is answered at a trial's end"
+    )
 
 
 def presented(

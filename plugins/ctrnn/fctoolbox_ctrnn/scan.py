@@ -118,10 +118,12 @@ def loss_and_gradients(
     noise: torch.Tensor | None = None,
     weights: torch.Tensor | None = None,
     lengths: Sequence[int] | None = None,
+    values: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Tensors]:
     """The cross-entropy of every time step with its target, and its gradient, for each network of a stack.
 
-    The state starts at 0 in each trial; all of a stack's networks see as many trials and time steps.
+    With `values`, the squared distance of the outputs from these instead, averaged over outputs. The state starts at 0
+    in each trial; all of a stack's networks see as many trials and time steps.
 
     Parameters
     ----------
@@ -141,6 +143,8 @@ def loss_and_gradients(
         How many time steps are each network's own; what follows fills up to the longest. Sums run over these alone:
         with zeros behind them they would be rounded otherwise, and training magnifies that until the weights are
         others.
+    values : (n_networks, n_times, n_trials, n_outputs) tensor, optional
+        What is wanted of continuous outputs; of `targets`, only the trials' ends count then.
 
     Returns
     -------
@@ -156,7 +160,11 @@ def loss_and_gradients(
 
     counting = None if weights is None else weights.flatten(1, 2)
     rows = [length * n_trials for length in lengths or [inputs.shape[1]] * len(inputs)]
-    losses, slope = _cross_entropy(_readout(parameters, kept, workspace), targets.flatten(1, 2), counting, rows)
+    outputs, flat_targets = _readout(parameters, kept, workspace), targets.flatten(1, 2)
+    if values is None:
+        losses, slope = _cross_entropy(outputs, flat_targets, counting, rows)
+    else:
+        losses, slope = _squared_error(outputs, values.flatten(1, 2), flat_targets, counting, rows)
 
     flat = workspace.buffer("flat", *kept.shape)
     torch.bmm(slope, parameters["w_out"].transpose(1, 2), out=flat)
@@ -287,15 +295,37 @@ def _cross_entropy(
     outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None, rows: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weighted mean loss of each network, and its gradient by the outputs (n_networks, n, n_outputs)."""
-    shares, live = torch.log_softmax(outputs, -1), (targets != ENDED).to(outputs.dtype)
-    if weights is not None:
-        live.mul_(weights)
-    right, live = targets.clamp_min(0).unsqueeze(-1), live / live.sum(1, keepdim=True)
-    each = shares.gather(2, right).squeeze(-1) * live
-    losses = -torch.stack([own[:n].sum() for own, n in zip(each, rows, strict=True)])
+    shares, live = torch.log_softmax(outputs, -1), _counting(outputs, targets, weights)
+    right = targets.clamp_min(0).unsqueeze(-1)
+    losses = -_sums(shares.gather(2, right).squeeze(-1) * live, rows)
     slope = shares.exp_()
     slope.scatter_add_(2, right, torch.full_like(slope[..., :1], -1))
     return losses, slope.mul_(live.unsqueeze(-1))
+
+
+def _squared_error(
+    outputs: torch.Tensor,
+    values: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor | None,
+    rows: Sequence[int],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `_cross_entropy`, of the squared distance from values (n_networks, n, n_outputs), averaged over outputs."""
+    live, away = _counting(outputs, targets, weights), outputs.sub_(values)
+    losses = _sums(away.square().mean(-1) * live, rows)
+    return losses, away.mul_(2 / away.shape[-1]).mul_(live.unsqueeze(-1))
+
+
+def _counting(outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """(n_networks, n) the share of each time step in the loss: 0 after a trial's end."""
+    live = (targets != ENDED).to(outputs.dtype)
+    if weights is not None:
+        live.mul_(weights)
+    return live / live.sum(1, keepdim=True)
+
+
+def _sums(each: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    return torch.stack([own[:n].sum() for own, n in zip(each, rows, strict=True)])
 
 
 def scan(drive: torch.Tensor, w_rec: torch.Tensor, dynamics: Dynamics) -> torch.Tensor:

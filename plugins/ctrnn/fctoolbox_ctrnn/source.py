@@ -12,7 +12,7 @@ from fctoolbox import plugins
 from fctoolbox.data import sha256_of
 from fctoolbox.errors import InputError, check_whole, listed
 from fctoolbox.system import FileRecord, InputProjection, Provenance, RecurrentSystem
-from fctoolbox_ctrnn.choices import Options, check_options, read_timing
+from fctoolbox_ctrnn.choices import MAPPINGS, Options, check_options, read_mapping
 from fctoolbox_ctrnn.from_weights import SPECIES, check_states
 from fctoolbox_ctrnn.network import CTRNN, PARAMETERS
 from fctoolbox_ctrnn.recording import accuracy_in_words, activity_in_trials, numbers_in_words
@@ -35,6 +35,7 @@ _MASK, _RECURRENT_NOISE = 100, 101
 # What training shall reach at most, so that it ends.
 _ACCURACY = 0.97
 _THREADS = 2  # to train in
+_OF_THE_NETWORK = ("task", "timing", "task_options", "dt", "tau", "n_units", "rule", "nonlinearity", "noise")
 # The options that mean something to a network that is taken as it is.
 _OF_RUNNING = ("seed", "network", "weights", "n_trials", "inputs")
 
@@ -45,6 +46,7 @@ def load(
     *,
     task: str = "fctoolbox/PerceptualDecisionMaking-v0",
     timing: Mapping[str, Any] | str | None = None,
+    task_options: Mapping[str, Any] | str | None = None,
     n_units: int = 100,
     dt: int = 20,
     tau: float = 100.0,
@@ -78,11 +80,14 @@ def load(
     Parameters
     ----------
     task : str
-        A task with distinct responses and a ground truth: ours, or one of neurogym. The default is perceptual
+        A task with a ground truth for whole trials: ours, or one of neurogym. The default is perceptual
         decision-making with a fixation cue that lasts until the decision.
     timing : mapping of str to duration, optional
         Periods of the task that shall last otherwise: ms, several numbers of ms to choose from, ``("uniform", (least,
         most))`` or ``("truncated_exponential", (mean, least, most))``; on the command line as JSON.
+    task_options : mapping of str to value, optional
+        What else a task of neurogym shall be made with, by the names of its own arguments, such as ``{"sigma": 0.5}``;
+        on the command line as JSON.
     n_units : int
     dt : int
         Duration of a time step in ms, at most tau.
@@ -145,25 +150,25 @@ def load(
         ``inputs``, all of them; ``stimulus``; ``cumulative_evidence``, the integral over the trial so far of each
         stimulus, or of stimulus 1 minus stimulus 2 where there are exactly two (stimulus × s); ``output``, the softmax
         of the readout; ``target``, one-hot, the right response at each time step; ``choice``, one-hot, the response
-        given when one was asked for, throughout the trial; ``coherence`` (percent) in tasks that have it;
-        ``period``, the number of the period; and the task's other conditions.
+        given when one was asked for (the first one where only the moment matters), throughout the trial; ``coherence``
+        (percent) in tasks that have it; ``period``, the number of the period; and the task's other conditions. Where
+        outputs are continuous, ``output`` and ``target`` are these and what is wanted of them, without ``choice``.
 
     Raises
     ------
     InputError
         If an option is not usable, or the network does not solve the task within `steps`: reach `accuracy` on some
-        validation trials with coherence, twice in a row, so that fresh ones are at most a little below.
+        validation trials with coherence, twice in a row, so that fresh ones are at most a little below; or an R² of
+        0.95 where outputs are continuous.
     """
     given: Options = dict(locals())
     stored = _stored(given)
     used = given if stored is None else given | _of_file(stored, given)
     check_options(used)
 
-    from fctoolbox_ctrnn.trials import read_task
     from fctoolbox_ctrnn.weights import Recipe
 
-    used["timing"], changes = read_timing(used["timing"])
-    the_task = read_task(used["task"], used["dt"], **({} if changes is None else {"timing": changes}))
+    the_task = _read_task(used)
     columns = the_task.stimulus_columns if inputs == "stimulus" else tuple(range(len(the_task.columns)))
     if not columns:
         raise InputError(f"task '{the_task.name}' has no input but the fixation cue; use inputs='all'")
@@ -179,7 +184,7 @@ def load(
         files = ()
         recipe = _recipe(the_task, used, network)
         found, training = _network(recipe, the_task, used)
-    options = {name: used[name] for name in ("task", "timing", "dt", "tau", "n_units", "rule", "nonlinearity", "noise")}
+    options = {name: used[name] for name in _OF_THE_NETWORK}
     # How many are trained together, and by how many threads, is no property of the network.
     options |= {"networks": None, "n_jobs": None}
     return _system(recipe, found, columns, n_trials, training=training, options=options, files=files)
@@ -218,6 +223,18 @@ def load_ensemble(n: int, *, n_jobs: int = _THREADS, **options: Any) -> tuple[Re
     return tuple(plugins.load_source(source, network=k, **options) for k in range(n))
 
 
+def _read_task(options: Options) -> "Task":
+    """The task that options name; they hold its timing and options as JSON afterwards."""
+    from fctoolbox_ctrnn.trials import read_task
+
+    given = {}
+    for name, argument in (("timing", "timing"), ("task_options", "options")):
+        options[name], mapping = read_mapping(name, options[name])
+        if mapping is not None:
+            given[argument] = mapping
+    return read_task(options["task"], options["dt"], **given)
+
+
 def _stored(options: Options) -> "StoredNetwork | None":
     if not options["weights"]:
         return None
@@ -238,8 +255,8 @@ def _of_file(stored: "StoredNetwork", options: Options) -> Options:
     }
     of_file["tau"] = float(told["dt"] if "dt" in told else options["dt"]) / network.alpha
     for name, parameter in inspect.signature(load).parameters.items():
-        value = read_timing(options[name])[0] if name == "timing" else options[name]
-        free = name in _OF_RUNNING or (name in ("task", "dt", "timing") and "task" not in told)
+        value = read_mapping(name, options[name])[0] if name in MAPPINGS else options[name]
+        free = name in _OF_RUNNING or (name in ("task", "dt", *MAPPINGS) and "task" not in told)
         if not free and value not in (parameter.default, of_file.get(name, parameter.default)):
             has = f", which has {name}={of_file[name]}" if name in of_file else ""
             raise InputError(
@@ -319,6 +336,11 @@ def _wanted_accuracy(task: "Task", asked: float | None) -> float:
     from fctoolbox_ctrnn.ideal import ideal_accuracy
     from fctoolbox_ctrnn.trials import schedule_of
 
+    if asked is not None and task.continuous:
+        raise InputError(
+            f"accuracy is {asked:g}, but the outputs of task '{task.name}' are continuous: there is no choice that "
+            f"could be right. Leave it out: training ends at an R² of {schedule_of(task).share_of_ideal:g}"
+        )
     best = ideal_accuracy(task)
     if asked is None:
         return min(_ACCURACY, round(schedule_of(task).share_of_ideal * best, 3))
@@ -348,11 +370,11 @@ def _network(recipe: "Recipe", task: "Task", options: Options) -> tuple[CTRNN, s
         how += f", time steps of the decision counted {settings.response_weight:g} times"
     words = f"{last.step} steps of {settings.n_trials} trials ({how})"
     if options["checkpoint"] is not None:
-        return reached.network, f"{words}, a checkpoint on the way: {last.accuracy:.3f} of the validation trials right"
-    return reached.network, (
-        f"{words}, until {settings.accuracy:g} or more of the validation trials were right at "
-        f"{settings.in_a_row} looks in a row"
-    )
+        how_good = "R² of the wanted outputs" if task.continuous else "of the validation trials right"
+        return reached.network, f"{words}, a checkpoint on the way: {last.accuracy:.3f} {how_good}"
+    of_what = "the wanted outputs' variance was explained" if task.continuous else "the validation trials were right"
+    looks = f"at {settings.in_a_row} looks in a row"
+    return reached.network, f"{words}, until {settings.accuracy:g} or more of {of_what} {looks}"
 
 
 def _trained(recipe: "Recipe", task: "Task", options: Options) -> "Checkpoint":
@@ -390,10 +412,7 @@ def _train_all(recipes: "list[Recipe]", task: "Task", options: Options) -> "tupl
 def _train_together(n: int, options: Options, n_jobs: int) -> None:
     """Train the networks of an ensemble that are not in the cache."""
     check_options(options)
-    from fctoolbox_ctrnn.trials import read_task
-
-    _, changes = read_timing(options["timing"])
-    task = read_task(options["task"], options["dt"], **({} if changes is None else {"timing": changes}))
+    task = _read_task(options)
     recipes = [_recipe(task, options, k) for k in range(n)]
     if options["checkpoint"] != 0:
         _train_all(recipes, task, {**options, "n_jobs": n_jobs})
@@ -441,9 +460,10 @@ def _system(
             files=files,
             options=options,
             notes={
-                "Task": f"{task.name}: {task.timing}; time steps of {task.dt} ms",
+                "Task": f"{task.name}: {task.timing}; time steps of {task.dt} ms"
+                + (f"; made with {task.options}" if task.options else ""),
                 "Training": training,
-                "Accuracy on fresh trials": accuracy_in_words(trials, outputs),
+                "Accuracy on fresh trials": accuracy_in_words(trials, outputs, dt=task.dt),
                 "Inputs in the projection": ", ".join(inputs),
                 "Inputs of the network": _inputs_in_words(task),
                 **numbers_in_words(trials),

@@ -114,7 +114,7 @@ def from_torch(
         activity = activity_in_trials(trials, run.states, run.outputs, columns=_columns_of(trials, columns), dt=dt)
         notes |= numbers_in_words(trials)
         if run.outputs is not None:
-            notes["Accuracy in these trials"] = accuracy_in_words(trials, run.outputs)
+            notes["Accuracy in these trials"] = accuracy_in_words(trials, run.outputs, dt=dt)
     return RecurrentSystem(
         name=name,
         units=named(units, layer.rnn.hidden_size, "units", "unit"),

@@ -50,7 +50,8 @@ class Training:
         Trials drawn to validate with; those without coherence are left out.
     accuracy : float
         Share of the validation trials to be answered correctly. Fresh trials shall reach 0.95: the margin is for
-        the luck in finding a good moment, by which networks that stopped at 0.95 fell short of it.
+        the luck in finding a good moment, by which networks that stopped at 0.95 fell short of it. In tasks with
+        continuous outputs it is their R² (`Trials.score`).
     in_a_row : int
         How many successive looks must find that accuracy; the learning curve is jagged.
     largest_loss : float
@@ -72,7 +73,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a look at the validation trials found; `loss` is the mean over the steps since the last look."""
+    """What a look at the validation trials found; `loss` is the mean over the steps since the last look.
+
+    `accuracy` is the share of right trials, or R² where outputs are continuous (`Trials.score`).
+    """
 
     step: int
     loss: float
@@ -145,8 +149,8 @@ class Outcome:
 def advance(learner: Learner, training: Training) -> Checkpoint:
     """Train one network for ``training.evaluate_every`` steps, then look at the validation trials.
 
-    The loss is the cross-entropy of every time step of every trial with the target; the state starts at 0 in
-    each trial.
+    The loss is the cross-entropy of every time step of every trial with the target, or the squared error of
+    continuous outputs; the state starts at 0 in each trial.
 
     Parameters
     ----------
@@ -226,6 +230,7 @@ def _take_step(
         noise=noise,
         weights=_weights(batches, training.response_weight, workspace),
         lengths=[len(batch.targets) for batch in batches],
+        values=_values(batches, workspace),
     )
     stack.descend_(
         gradients,
@@ -250,6 +255,18 @@ def _side_by_side(batches: Sequence[Trials], workspace: Workspace) -> tuple[torc
         inputs[e, :n_times, :n_trials] = torch.from_numpy(np.ascontiguousarray(batch.inputs, dtype=np.float32))
         targets[e, :n_times, :n_trials] = torch.from_numpy(np.ascontiguousarray(batch.targets))
     return inputs, targets
+
+
+def _values(batches: Sequence[Trials], workspace: Workspace) -> torch.Tensor | None:
+    """What is wanted of continuous outputs (n_networks, n_times, n_trials, n_outputs); the tasks of a stack agree."""
+    wanted = [batch.values for batch in batches if batch.values is not None]
+    if not wanted:
+        return None
+    shape = (len(batches), *(max(each.shape[axis] for each in wanted) for axis in range(3)))
+    values = workspace.buffer("values", *shape).zero_()
+    for e, each in enumerate(wanted):
+        values[e, : each.shape[0], : each.shape[1]] = torch.from_numpy(each)
+    return values
 
 
 def _weights(batches: Sequence[Trials], response_weight: float, workspace: Workspace) -> torch.Tensor | None:
@@ -294,7 +311,7 @@ def _noise(
 def _look(
     stack: Stack, learners: Sequence[Learner], dynamics: Dynamics, training: Training, workspace: Workspace
 ) -> tuple[list[float], list[bool]]:
-    """Of each network, the share of validation trials that it answers correctly, and whether any unit is active."""
+    """Of each network, its score in the validation trials, and whether any unit is active."""
     generators = [_generator(each, each.checkpoint.step + training.evaluate_every) for each in learners]
     # A stream apart from that of the next training step.
     generators = [None if each is None else each.spawn(1)[0] for each in generators]
@@ -315,8 +332,7 @@ def _look(
             n_times, n_trials = part.targets.shape
             outputs[e][:, start : start + n_trials] = found[e, :n_times, :n_trials].cpu().numpy()
             alive[e] = alive[e] or bool(states[e].any())
-    shares = [float(np.mean(each.validation.correct(out))) for each, out in zip(learners, outputs, strict=True)]
-    return shares, alive
+    return [each.validation.score(out) for each, out in zip(learners, outputs, strict=True)], alive
 
 
 def _outcome(

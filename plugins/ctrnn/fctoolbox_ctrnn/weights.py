@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from fctoolbox.data import cache_folder, written_whole
 from fctoolbox.errors import InputError
 from fctoolbox_ctrnn.network import CTRNN, PARAMETERS, initial_network
+from fctoolbox_ctrnn.records import CHOICE
 from fctoolbox_ctrnn.training import Checkpoint, Evaluation, Learner, Training
 from fctoolbox_ctrnn.trials import Task, Trials, draw_trials
 
@@ -29,6 +30,8 @@ from fctoolbox_ctrnn.trials import Task, Trials, draw_trials
 CODE_VERSION = 3
 
 _IN_WORDS = ("n_units", "tau", "seed", "rule", "nonlinearity", "noise", "start_from")
+
+_APPLIES_NOT = {"options": "", "kind": CHOICE}
 
 # What numbers are drawn for; each purpose has its own, so that more of one leave the others as they are.
 _TRAINING, _VALIDATION, _FRESH, _WEIGHTS, _NOISE = range(5)
@@ -132,7 +135,8 @@ class Recipe:
         as_numbers = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items() if array is not None}
         return {
             **words,
-            "task": asdict(self.task),
+            # What does not apply to a task does not count: networks that were kept before it was thought of stay good.
+            "task": {name: value for name, value in asdict(self.task).items() if value != _APPLIES_NOT.get(name)},
             "training": asdict(self.training),
             "arrays": {name: _digest({name: array}) for name, array in as_numbers.items()},
         }
@@ -252,11 +256,12 @@ def failure(checkpoint: Checkpoint, recipe: Recipe, steps: int) -> str:
     # Twenty rows show a curve; all those of a long training would bury the advice.
     every = max(1, -(-len(curve) // 20))
     shown = curve[::-1][::every][::-1]
+    what = "R²" if task.continuous else "accuracy"
     table = "\n".join(f"  {look.step:>6}  {look.loss:>8.4f}  {look.accuracy:>8.3f}" for look in shown)
     return (
-        f"the network has not solved '{task.name}' after {steps} steps: accuracy {curve[-1].accuracy:.3f} "
+        f"the network has not solved '{task.name}' after {steps} steps: {what} {curve[-1].accuracy:.3f} "
         f"on validation trials, and {training.accuracy:g} at {training.in_a_row} looks in a row is wanted, one "
-        f"every {training.evaluate_every} steps.\n    step      loss  accuracy\n{table}\n"
+        f"every {training.evaluate_every} steps.\n    step      loss  {what:>8}\n{table}\n"
         f"Raise steps (training goes on from where it is), or try another seed (now {recipe.seed}), more "
         f"n_units (now {recipe.n_units}), another dt (now {task.dt} ms), a smaller learning_rate (now "
         f"{training.learning_rate:g}) or a larger response_weight (now {training.response_weight:g}); trained=false "

@@ -4,6 +4,7 @@ import neurogym
 import numpy as np
 import pytest
 import torch
+from fctoolbox_ctrnn.recording import accuracy_in_words
 from fctoolbox_ctrnn.task import ALL_RULES_ID, DESIGNS, GO_NOGO_ID, TASK_ID
 from fctoolbox_ctrnn.trials import ENDED, Trials, draw_trials, known_tasks, read_task
 from neurogym.core import TrialEnv
@@ -171,12 +172,7 @@ def test_trials_without_coherence_are_known():
         ("", r"no task ''\. There are: "),
         ("CartPole-v1", r"task 'CartPole-v1' cannot be made with only a time step: .*'dt'"),
         ("Bandit-v0", r"task 'Bandit-v0' defines no observations and ground truth for a whole trial"),
-        ("ReachingDelayResponse-v0", r"asks for Box.*a few distinct responses only"),
         ("Reaching1D-v0", r"wants response \d+, but it offers only 0 … 2"),
-        (
-            "OneTwoThreeGo-v0",
-            r"asks for response 1 in the end of each of 20 trials; accuracy is that of a trial's last",
-        ),
         ("PulseDecisionMaking-v0", r"cue0 of task .* lasts 10 ms, less than one time step of 100 ms.*at most 10\)"),
         ("ToneDetection-v0", r"'ToneDetection-v0' cannot be made with only a time step: dt=100 must be smaller"),
         (
@@ -238,6 +234,10 @@ def test_trials_that_luck_decides_are_known_in_tasks_without_coherence_of_their_
     undecided = set(drawn.conditions["rule"][~drawn.coherent])
     assert undecided == {"multidm", "multidlydm"}
     assert drawn.select(np.flatnonzero(drawn.coherent)).coherent.all()
+    outputs = np.eye(read_task(ALL_RULES_ID, 20).n_actions)[drawn.targets]
+    outputs[:, ~drawn.coherent] = 0  # fixating: wrong
+    words = accuracy_in_words(drawn, outputs, dt=20)
+    assert words == f"1.000 of the trials whose stimuli tell the answer ({drawn.coherent.mean():.3f} of all)"
 
 
 @pytest.mark.parametrize("name", [TASK_ID, VARIABLE])
