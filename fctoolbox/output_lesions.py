@@ -184,7 +184,8 @@ def lesion_modules(
     Raises
     ------
     InputError
-        If the system lacks any of this, or answers with continuous outputs, for which there is no accuracy.
+        If the system lacks any of this, answers with continuous outputs, for which there is no accuracy, or if all
+        trials want the same response, as where only its moment matters.
 
     References
     ----------
@@ -292,6 +293,11 @@ def responses_of(activity: RecurrentActivity, *, by: str, n_outputs: int, name: 
         raise InputError(
             f"the variable '{by}' of {name!r} does not tell types of trials apart: it must be one-hot, or one column "
             f"with at most {_MOST_TYPES} values"
+        )
+    if len(np.unique(wanted[rows])) == 1:
+        raise InputError(
+            f"accuracy needs a choice: in all {spans.n} trials of {name!r} the response that is wanted last is "
+            f"{wanted[rows][0]}, which a network without any module gives too, or never"
         )
     found = np.unique(kinds)
     return Responses(

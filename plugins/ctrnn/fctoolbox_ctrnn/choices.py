@@ -57,7 +57,7 @@ def check_options(options: Options) -> None:
         raise InputError("trained=false is the network before training; checkpoint asks for one along it: give one")
 
 
-def read_mapping(name: str, given: Any) -> tuple[str | None, Mapping[str, Any] | None]:
+def read_mapping(name: str, given: Any) -> tuple[str | None, dict[str, Any] | None]:
     """An option that maps names to values: as JSON, by which a report names it, and as a mapping; None if it is empty.
 
     Parameters
@@ -65,7 +65,7 @@ def read_mapping(name: str, given: Any) -> tuple[str | None, Mapping[str, Any] |
     name : str
         One of `MAPPINGS`.
     given : mapping or str
-        The mapping, or JSON.
+        The mapping, or JSON; numbers and arrays of numpy become plain ones.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def read_mapping(name: str, given: Any) -> tuple[str | None, Mapping[str, Any] |
         If it is neither.
     """
     what, example = MAPPINGS[name]
-    if given is None or not given:
+    if given is None or (isinstance(given, (str, Mapping)) and not given):
         return None, None
     if isinstance(given, str):
         try:
@@ -82,12 +82,14 @@ def read_mapping(name: str, given: Any) -> tuple[str | None, Mapping[str, Any] |
             raise InputError(
                 f"{name} is {given!r}, which is no JSON ({error.msg}); write it like '{json.dumps(example)}'"
             ) from error
+    wrong = f"{name} is {given!r}; it must name {what}, as in {example}"
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise InputError(wrong)
     try:
-        if not isinstance(given, Mapping):
-            raise TypeError
-        return json.dumps(given, default=lambda number: number.item()), given
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"{name} is {given!r}; it must name {what}, as in {example}") from error
+        written = json.dumps(dict(given), default=lambda value: value.tolist())
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{wrong}, by numbers, words and lists of these") from error
+    return written, json.loads(written)
 
 
 def _is_number(value: object) -> bool:

@@ -1,8 +1,9 @@
 """The tasks of neurogym, and those that others register with it: what they present and ask for, trial by trial."""
 
+import inspect
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,8 @@ from neurogym.core import TrialEnv
 from numpy.typing import NDArray
 
 from fctoolbox.errors import InputError, suggestion
-from fctoolbox_ctrnn.moments import held, windows_of
+from fctoolbox_ctrnn.choices import read_mapping
+from fctoolbox_ctrnn.moments import MARGIN, held, windows_of
 from fctoolbox_ctrnn.plans import ENDED, Floats
 from fctoolbox_ctrnn.records import CHOICE, TIMING, VALUES, Task, Trials, columns_of
 from fctoolbox_ctrnn.tasks import DESIGNS
@@ -33,10 +35,11 @@ def known_tasks() -> tuple[str, ...]:
 
 def read_task(name: str, dt: int, timing: Mapping[str, Any] | None, options: Mapping[str, Any]) -> Task:
     """As `fctoolbox_ctrnn.trials.read_task`, for a task that is not ours."""
+    written, mapping = read_mapping("task_options", options)
     for own in ("dt", "timing"):
-        if own in options:
+        if own in (mapping or {}):
             raise InputError(f"task_options names {own}, which is an option of its own; give it there")
-    given = json.dumps(dict(options), sort_keys=True) if options else ""
+    given = "" if written is None else json.dumps(mapping, sort_keys=True)
     changed = _changes(name, dt, timing, given)
     environment = _environment(name, dt, changed, given).unwrapped
     observed, actions = environment.observation_space, environment.action_space
@@ -48,11 +51,13 @@ def read_task(name: str, dt: int, timing: Mapping[str, Any] | None, options: Map
     columns = columns_of(getattr(observed, "name", None) or {}, observed.shape[0])
     _check_steps(name, dt, environment.timing)
     n_outputs = int(actions.n) if discrete else actions.shape[0]
+    if not n_outputs:
+        raise InputError(f"task '{name}' asks for {actions}, which is no output at all")
     timing_in_words = in_words(environment.timing)
     task = Task(name, dt, columns, n_outputs, timing_in_words, tuple(changed.items()), options=given)
     task = task if discrete else replace(task, kind=VALUES)
     once, again = (draw_trials(task, _TRIED, seed=(0,)) for _ in range(2))
-    if not np.array_equal(once.inputs, again.inputs):
+    if not all(np.array_equal(array, again.arrays[what]) for what, array in once.arrays.items()):
         raise InputError(
             f"task '{name}' draws random numbers that its seed() does not reach, so no training on it could "
             "be repeated; it must draw them from the environment's rng"
@@ -72,15 +77,20 @@ def _kind(task: Task, trials: Trials) -> str:
     wanted = np.unique(trials.targets[trials.response_times, np.arange(_TRIED)])
     if len(wanted) > 1:
         return CHOICE
-    what = f"response {wanted[0]}" if wanted[0] else "no response"
     asks = trials.targets > 0
-    begins = np.vstack([asks[:1], asks[1:] & ~asks[:-1]])
-    if not wanted[0] or asks[0].any() or (begins.sum(axis=0) != 1).any():
-        when = "from its first time step on" if wanted[0] and asks[0].any() else "in the end"
+    if not wanted[0] or asks[0].any():
+        when = f"response {wanted[0]} from the first time step on" if wanted[0] else "no response"
         raise InputError(
-            f"task '{task.name}' asks for {what} {when} of each of {_TRIED} trials, so that a network would be right "
-            "without having learned anything. Choose a task with two answers or more, or with a moment to respond; if "
-            "you changed its timing, see whether a decision is left"
+            f"task '{task.name}' asks for {when} in {_TRIED} trials, so that a network would be right without having "
+            "learned anything. Choose a task with two answers or more, or with a moment to respond; if you changed its "
+            "timing, see whether a decision is left"
+        )
+    begins = (asks[1:] & ~asks[:-1]).sum(axis=0)
+    if begins.max() > 1 or len(np.unique(trials.targets[asks])) > 1:
+        raise InputError(
+            f"task '{task.name}' asks for several responses in a trial and always ends with {wanted[0]}: neither the "
+            "last response nor its moment says whether it was learned. Choose a task with one response in a trial, or "
+            "whose trials end with different ones"
         )
     return TIMING
 
@@ -101,7 +111,7 @@ def draw_trials(task: Task, n_trials: int, seed: Sequence[int]) -> Trials:
     # An environment of its own for each call: some tasks carry blocks or schedules from trial to trial.
     environment = _environment(task.name, task.dt, dict(task.changed), task.options)
     with _neurogym_quiet():
-        _seed(environment, np.random.SeedSequence(seed))
+        _seed(environment, np.random.SeedSequence(seed), task)
         drawn = [_trial(environment, task) for _ in range(n_trials)]
     n_times = max(len(each.truth) for each in drawn)
     inputs = np.zeros((n_times, n_trials, len(task.columns)), dtype=np.float32)
@@ -127,10 +137,11 @@ def draw_trials(task: Task, n_trials: int, seed: Sequence[int]) -> Trials:
     trials = Trials(inputs, targets, conditions.get("coherence"), conditions, periods, values=values)
     if task.kind != TIMING:
         return trials
-    return replace(trials, targets=held(targets), windows=windows_of(inputs, targets, task.dt))
+    margin = float(getattr(environment.unwrapped, "prod_margin", MARGIN))
+    return replace(trials, targets=held(targets), windows=windows_of(inputs, targets, task.dt, margin=margin))
 
 
-def _seed(environment: Any, sequence: np.random.SeedSequence) -> None:
+def _seed(environment: Any, sequence: np.random.SeedSequence, task: Task) -> None:
     # neurogym's generators are numpy's RandomState, which takes 32 bits.
     environment.get_wrapper_attr("seed")(int(sequence.generate_state(1)[0]))
     now = environment.unwrapped
@@ -139,8 +150,16 @@ def _seed(environment: Any, sequence: np.random.SeedSequence) -> None:
     own = [name for name, value in vars(now).items() if isinstance(value, np.random.Generator)]
     for name, child in zip(own, sequence.spawn(len(own)), strict=True):
         setattr(now, name, np.random.default_rng(child))
-    if callable(begin := getattr(now, "new_block", None)):
-        begin()
+    if callable(begin := getattr(now, "new_block", None)) and not _needs_arguments(begin):
+        with _blamed_on_its_code(task):
+            begin()
+
+
+def _needs_arguments(function: Callable[..., object]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(
+        each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in parameters
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,19 +172,16 @@ class _Trial:
 
 def _trial(environment: Any, task: Task) -> _Trial:
     now = environment.unwrapped
-    try:
+    with _blamed_on_its_code(task):
         told = environment.get_wrapper_attr("new_trial")() or {}
-        observations, truth = now.ob, now.gt
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        observations, truth = np.asarray(now.ob), np.asarray(now.gt)
+    n_times = len(observations) if observations.ndim else 0
+    expected = (n_times, task.n_actions) if task.continuous else (n_times,)
+    if not n_times or truth.shape != expected or truth.dtype.kind not in "iufb":
         raise InputError(
-            f"task '{task.name}' cannot draw a trial at time steps of {task.dt} ms"
-            f"{' with this timing' if task.changed else ''}: {error}. Try another dt"
-        ) from error
-    except (AttributeError, NotImplementedError) as error:
-        raise InputError(
-            f"task '{task.name}' defines no observations and ground truth for a whole trial ({error}), so a "
-            "network cannot be trained on it by supervision"
-        ) from error
+            f"task '{task.name}' has a trial of {n_times} time steps with a ground truth of shape {truth.shape}; it "
+            f"must be {'a number for each output' if task.continuous else 'one response'} at each time step, {expected}"
+        )
     # Arrays and objects are left out: what is told by one number or word can tell trials apart.
     plain = {name: value for name, value in told.items() if isinstance(value, (str, int, float, np.generic))}
     conditions = {name: value for name, value in plain.items() if name not in (_COHERENCE, _ANSWER)}
@@ -173,6 +189,22 @@ def _trial(environment: Any, task: Task) -> _Trial:
         conditions["coherence"] = float(plain[_COHERENCE])
     periods = {name: (first, now.end_ind[name]) for name, first in now.start_ind.items()}
     return _Trial(observations, truth, conditions, periods)
+
+
+@contextmanager
+def _blamed_on_its_code(task: Task) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, NotImplementedError) as error:
+        raise InputError(
+            f"task '{task.name}' defines no observations and ground truth for a whole trial ({error}), so a "
+            "network cannot be trained on it by supervision"
+        ) from error
+    except Exception as error:  # others' code: whatever goes wrong in it
+        raise InputError(
+            f"task '{task.name}' cannot draw a trial at time steps of {task.dt} ms"
+            f"{' with this timing' if task.changed else ''}: {error}. Try another dt"
+        ) from error
 
 
 def _in_all(each: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:

@@ -5,10 +5,11 @@ from numpy.typing import NDArray
 
 from fctoolbox_ctrnn.plans import ENDED, Floats, Integers
 
-# neurogym's margin for a produced interval, in all of its tasks of timing: a share of it, and some ms.
+# neurogym's margin for a produced interval: a share of it, which is an argument of its tasks, and some ms.
 MARGIN, MARGIN_MS = 0.2, 25.0
-# An input has changed where its step is so many times the trial's typical (median) one, which is its noise.
-_BEYOND_NOISE = 6.0
+# An input that changes in more than this share of the steps is noisy, and has changed where a step is so many times
+# its typical (median) one: 5.4 standard deviations of a normal one.
+_NOISY, _BEYOND_NOISE = 0.2, 8.0
 
 
 def held(targets: Integers) -> Integers:
@@ -23,31 +24,46 @@ def held(targets: Integers) -> Integers:
     return held_on
 
 
-def windows_of(inputs: Floats, targets: Integers, dt: int) -> NDArray[np.int64]:
+def windows_of(inputs: Floats, targets: Integers, dt: int, *, margin: float = MARGIN) -> NDArray[np.int64]:
     """(n_trials, 2) the first time step at which the response is right, and the one after the last.
 
     Where the inputs change at the moment that is asked for, as long as the task asks for the response. Where nothing
-    tells the moment, an interval must be produced: the time since the inputs last changed, within 20 % and 25 ms
-    either side, which is the margin within which neurogym's tasks of timing give a reward.
+    tells the moment, an interval must be produced: the time since the inputs last changed, within a share of it and
+    25 ms either side, which is the margin within which neurogym's tasks of timing give a reward. In a trial that asks
+    for no response, both are n_times.
 
     Parameters
     ----------
     inputs : (n_times, n_trials, n_inputs) array
     targets : (n_times, n_trials) integers
-        Each trial asks for a response once, and not at its first time step.
+        What counts is the first moment at which a trial asks for a response.
     dt : int
         Duration of a time step in ms.
+    margin : float
+        That share.
     """
-    windows = np.empty((targets.shape[1], 2), dtype=np.int64)
+    windows = np.full((targets.shape[1], 2), len(targets), dtype=np.int64)
     for k, wanted in enumerate(targets.T):
-        n_times = int((wanted != ENDED).sum())
         asked = np.flatnonzero(wanted > 0)
-        first, end = int(asked[0]), int(asked[-1]) + 1
-        steps = np.abs(np.diff(inputs[:n_times, k], axis=0)).max(axis=1)
-        changes = np.flatnonzero(steps > _BEYOND_NOISE * np.median(steps)) + 1
+        if not asked.size:
+            continue
+        n_times, first = int((wanted != ENDED).sum()), int(asked[0])
+        still = np.flatnonzero(wanted[first:] <= 0)
+        end = first + int(still[0]) if still.size else len(wanted)
+        changes = _changes(inputs[:n_times, k])
         if first not in changes:
             since = int(changes[changes < first].max(initial=0))
-            margin = int((MARGIN * (first - since) * dt + MARGIN_MS) / dt)
-            first, end = max(first - margin, 0), min(first + margin + 1, n_times)
+            steps = int((margin * (first - since) * dt + MARGIN_MS) / dt)
+            first, end = max(first - steps, 0), min(first + steps + 1, n_times)
         windows[k] = first, end
     return windows
+
+
+def _changes(inputs: Floats) -> NDArray[np.intp]:
+    """The time steps at which any of the inputs (n_times, n_inputs) is another than before, by more than its noise."""
+    steps = np.abs(np.diff(inputs, axis=0))
+    moving = steps > 0
+    noise = [
+        np.median(own[where]) if where.mean() > _NOISY else 0.0 for own, where in zip(steps.T, moving.T, strict=True)
+    ]
+    return np.flatnonzero((moving & (steps > _BEYOND_NOISE * np.array(noise))).any(axis=1)) + 1

@@ -42,7 +42,7 @@ def activity_in_trials(
         If the trials want a response for which there is no output.
     """
     wanted = int(trials.targets.max())
-    if outputs is not None and trials.values is not None and trials.values.shape != outputs.shape:
+    if outputs is not None and trials.values is not None and trials.values.shape[-1] != outputs.shape[-1]:
         raise InputError(
             f"the trials want {trials.values.shape[-1]} continuous outputs, but the network has {outputs.shape[-1]}; "
             "w_out needs a row for each"
@@ -195,11 +195,12 @@ def _of_moments(trials: "Trials", outputs: Floats, dt: float | None) -> str:
     responds = trials.choices(outputs) > 0
     when, (first, end) = trials.first_responses(outputs), trials.windows.T
     early, late = (float(np.mean(responds & side)) for side in (when < first, when >= end))
-    shortest, longest = (f"{each * (dt or 1):g}" for each in ((end - first).min(), (end - first).max()))
+    lengths = (end - first)[end > first] * (dt or 1)
+    shortest, longest = (f"{each:g}" for each in ((lengths.min(), lengths.max()) if lengths.size else (0, 0)))
     length = shortest if shortest == longest else f"{shortest} to {longest}"
     return (
         f" of trials answered in time, within {length} {'time steps' if dt is None else 'ms'} (too early {early:.3f}, "
-        f"too late {late:.3f}, never {float(np.mean(~responds)):.3f}); lesions judge what is answered at a trial's end"
+        f"too late {late:.3f}, never {float(np.mean(~responds)):.3f})"
     )
 
 

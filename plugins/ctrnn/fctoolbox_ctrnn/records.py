@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fctoolbox.errors import InputError
 from fctoolbox_ctrnn.plans import ENDED, Floats, Integers
@@ -80,7 +80,8 @@ class Trials:
     periods : mapping of str to (n_trials, 2) integers
         The first time step of each period and the one after its last; equal where a trial has no such period.
     windows : (n_trials, 2) integers or None
-        In tasks of timing, the first time step at which a response is right and the one after the last.
+        In tasks of timing, the first time step at which a response is right and the one after the last; both n_times
+        where none is.
     values : (n_times, n_trials, n_outputs) float32 array or None
         In tasks with continuous outputs, what is wanted of each; `targets` are 0 then.
     """
@@ -92,6 +93,31 @@ class Trials:
     periods: Mapping[str, Integers] = field(default_factory=dict)
     windows: Integers | None = None
     values: Floats | None = None
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.targets)
+        if self.windows is not None:
+            object.__setattr__(self, "windows", _checked_windows(self.windows, shape))
+        if self.values is None:
+            return
+        object.__setattr__(self, "values", np.asarray(self.values))
+        if self.windows is not None or np.max(self.targets, initial=0) > 0:
+            raise InputError(
+                "trials with values have no responses: leave windows out, and targets 0 (-1 after the end)"
+            )
+        if np.ndim(self.values) != 3 or np.shape(self.values)[:2] != shape or not np.size(self.values):
+            raise InputError(
+                f"values have shape {np.shape(self.values)}; they must be (n_times, n_trials, n_outputs), and targets "
+                f"are {shape}"
+            )
+        if not np.isfinite(self.values).all():
+            raise InputError("values hold some that are not finite (NaN or infinity)")
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that a network is shown, or judged by."""
+        all_of_them = {"inputs": self.inputs, "targets": self.targets, "windows": self.windows, "values": self.values}
+        return {name: array for name, array in all_of_them.items() if array is not None}
 
     @property
     def n_trials(self) -> int:
@@ -172,19 +198,25 @@ class Trials:
         right: NDArray[np.bool_] = self.choices(outputs) == self.targets[self.response_times, np.arange(self.n_trials)]
         if self.windows is None:
             return right
-        when = self.first_responses(outputs)
-        return right & (when >= self.windows[:, 0]) & (when < self.windows[:, 1])
+        when, (first, end) = self.first_responses(outputs), self.windows.T
+        in_time: NDArray[np.bool_] = (first == end) | ((when >= first) & (when < end))
+        return right & in_time
 
     def score(self, outputs: Floats) -> float:
         """Share of the trials that are answered correctly; of continuous outputs, R².
 
         R² is 1 minus the mean squared error over all time steps and outputs, divided by the wanted outputs' variance
-        about the mean of each.
+        about the mean of each, to six digits.
         """
         if self.values is None:
             return float(np.mean(self.correct(outputs)))
         wanted, got = (self.end_to_end(each).astype(np.float64) for each in (self.values, outputs))
-        return float(1 - ((got - wanted) ** 2).sum() / ((wanted - wanted.mean(axis=0)) ** 2).sum())
+        variation = float(((wanted - wanted.mean(axis=0)) ** 2).sum())
+        if not variation:
+            raise InputError("the values that are wanted never change, so that none of their variance can be explained")
+        # In single precision outputs depend, in their last digits, on what was run beside them; a training that stops
+        # by this number must not.
+        return round(1 - float(((got - wanted) ** 2).sum()) / variation, 6)
 
     def _check_responses(self) -> None:
         if self.values is not None:
@@ -197,6 +229,23 @@ class Trials:
         """Values (n_times, n_trials, …) of each time step, one trial after the other: (sum of lengths, …)."""
         joined: NDArray[Any] = values.swapaxes(0, 1)[self.targets.T != ENDED]
         return joined
+
+
+def _checked_windows(windows: ArrayLike, shape: tuple[int, ...]) -> Integers:
+    """Windows of trials with targets of this shape (n_times, n_trials), as an array; any others are refused."""
+    array = np.asarray(windows)
+    if array.shape != (shape[1], 2) or array.dtype.kind not in "iu":
+        raise InputError(
+            f"windows are {array.dtype.name} of shape {array.shape}; they must be whole numbers, ({shape[1]}, 2): of "
+            "each trial the first time step at which a response is right, and the one after the last"
+        )
+    bad = np.flatnonzero((array[:, 0] < 0) | (array[:, 0] > array[:, 1]) | (array[:, 1] > shape[0]))
+    if bad.size:
+        raise InputError(
+            f"the window of trial {bad[0]} is {array[bad[0]].tolist()}; it must begin before it ends, from 0 to the "
+            f"{shape[0]} time steps of the trials"
+        )
+    return array
 
 
 def columns_of(names: Places, n_inputs: int) -> tuple[str, ...]:

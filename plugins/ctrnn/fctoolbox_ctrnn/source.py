@@ -116,12 +116,13 @@ def load(
         decision-making (which takes 300 to 900) and go/no-go, else 20,000.
     accuracy : float, optional
         Share of validation trials to be answered rightly, twice in a row, for training to stop. By default 0.97 for
-        perceptual decision-making and go/no-go, else 95 % of what an ideal observer reaches.
+        perceptual decision-making and go/no-go, else 95 % of what an ideal observer reaches. Continuous outputs have
+        no accuracy: training stops at an R² of 0.95.
     learning_rate : float, optional
         Of Adam. By default 0.01 for perceptual decision-making and go/no-go, else 0.003.
     response_weight : float, optional
         How much a time step of the decision counts in the loss beside one before it. By default 1 for perceptual
-        decision-making and go/no-go, else 5.
+        decision-making, go/no-go, and tasks of timing or with continuous outputs, else 5.
     start : {"uniform", "orthogonal"}, optional
         How recurrent weights begin, see `initial_network`. By default orthogonal, but uniform for perceptual
         decision-making, go/no-go, and with `dale`.
@@ -255,9 +256,11 @@ def _of_file(stored: "StoredNetwork", options: Options) -> Options:
     }
     of_file["tau"] = float(told["dt"] if "dt" in told else options["dt"]) / network.alpha
     for name, parameter in inspect.signature(load).parameters.items():
-        value = read_mapping(name, options[name])[0] if name in MAPPINGS else options[name]
+        value, expected = options[name], of_file.get(name, parameter.default)
+        if name in MAPPINGS:  # however they are written
+            value, expected = (read_mapping(name, each)[1] for each in (value, expected))
         free = name in _OF_RUNNING or (name in ("task", "dt", *MAPPINGS) and "task" not in told)
-        if not free and value not in (parameter.default, of_file.get(name, parameter.default)):
+        if not free and value not in (parameter.default, expected):
             has = f", which has {name}={of_file[name]}" if name in of_file else ""
             raise InputError(
                 f"{name} is {value!r}, but weights={options['weights']} brings a network that is taken as it is{has}; "
@@ -307,10 +310,15 @@ def _recipe(task: "Task", options: Options, network: int) -> "Recipe":
 
 def _training(task: "Task", options: Options) -> "Training":
     from fctoolbox_ctrnn.training import Training
-    from fctoolbox_ctrnn.trials import schedule_of
+    from fctoolbox_ctrnn.trials import draw_trials, schedule_of
 
     schedule = schedule_of(task)
     learning_rate, weight = options["learning_rate"], options["response_weight"]
+    if weight is not None and task.continuous and not draw_trials(task, 1, seed=(0,)).deciding.any():
+        raise InputError(
+            f"response_weight is {weight:g}, but task '{task.name}' has continuous outputs and no period 'decision', "
+            "so that there are no time steps for it; leave it out"
+        )
     return Training(
         learning_rate=schedule.learning_rate if learning_rate is None else learning_rate,
         response_weight=schedule.response_weight if weight is None else weight,

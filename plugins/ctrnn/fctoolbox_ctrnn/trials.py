@@ -87,7 +87,7 @@ def schedule_of(task: Task) -> Schedule:
     design = _design(task)
     if design is not None:
         return design.schedule
-    # Where only the moment matters, half of the time steps ask for the response; continuous outputs have no fixation.
+    # Where only the moment matters, a weight would make up for answers that come too early.
     return Schedule() if task.kind == CHOICE else Schedule(response_weight=1.0)
 
 

@@ -31,7 +31,8 @@ CODE_VERSION = 3
 
 _IN_WORDS = ("n_units", "tau", "seed", "rule", "nonlinearity", "noise", "start_from")
 
-_APPLIES_NOT = {"options": "", "kind": CHOICE}
+# What fields of a task say where they say nothing; then they are no part of a recipe's definition.
+_SAYS_NOTHING = {"options": "", "kind": CHOICE}
 
 # What numbers are drawn for; each purpose has its own, so that more of one leave the others as they are.
 _TRAINING, _VALIDATION, _FRESH, _WEIGHTS, _NOISE = range(5)
@@ -135,8 +136,8 @@ class Recipe:
         as_numbers = {name: np.asarray(array, dtype=np.float32) for name, array in arrays.items() if array is not None}
         return {
             **words,
-            # What does not apply to a task does not count: networks that were kept before it was thought of stay good.
-            "task": {name: value for name, value in asdict(self.task).items() if value != _APPLIES_NOT.get(name)},
+            # So that networks which were kept before there were these fields stay good.
+            "task": {name: value for name, value in asdict(self.task).items() if value != _SAYS_NOTHING.get(name)},
             "training": asdict(self.training),
             "arrays": {name: _digest({name: array}) for name, array in as_numbers.items()},
         }
@@ -152,8 +153,8 @@ class Recipe:
             "code": CODE_VERSION,
             "device": (device or "cpu").partition(":")[0],
             "torch": importlib.metadata.version("torch"),
-            "trials": _digest({"inputs": batch.inputs, "targets": batch.targets}),
-            "validation": _digest({"inputs": validation.inputs, "targets": validation.targets}),
+            "trials": _digest(batch.arrays),
+            "validation": _digest(validation.arrays),
         }
         return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
 
@@ -257,6 +258,7 @@ def failure(checkpoint: Checkpoint, recipe: Recipe, steps: int) -> str:
     every = max(1, -(-len(curve) // 20))
     shown = curve[::-1][::every][::-1]
     what = "R²" if task.continuous else "accuracy"
+    weight = "" if task.continuous else f" or a larger response_weight (now {training.response_weight:g})"
     table = "\n".join(f"  {look.step:>6}  {look.loss:>8.4f}  {look.accuracy:>8.3f}" for look in shown)
     return (
         f"the network has not solved '{task.name}' after {steps} steps: {what} {curve[-1].accuracy:.3f} "
@@ -264,6 +266,5 @@ def failure(checkpoint: Checkpoint, recipe: Recipe, steps: int) -> str:
         f"every {training.evaluate_every} steps.\n    step      loss  {what:>8}\n{table}\n"
         f"Raise steps (training goes on from where it is), or try another seed (now {recipe.seed}), more "
         f"n_units (now {recipe.n_units}), another dt (now {task.dt} ms), a smaller learning_rate (now "
-        f"{training.learning_rate:g}) or a larger response_weight (now {training.response_weight:g}); trained=false "
-        "gives the untrained network."
+        f"{training.learning_rate:g}){weight}; trained=false gives the untrained network."
     )

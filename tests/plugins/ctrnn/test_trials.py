@@ -305,7 +305,7 @@ def test_timing_that_a_task_cannot_have_is_refused(name, timing, message):
 
 
 def test_timing_of_others_leaves_a_decision_and_whole_steps():
-    with pytest.raises(InputError, match=r"asks for no response in the end .* see whether a decision is left"):
+    with pytest.raises(InputError, match=r"asks for no response in 20 trials.* see whether a decision is left"):
         read_task("DelayComparison-v0", 100, timing={"decision": 0})
     with pytest.raises(InputError, match=r"decision of task 'DelayComparison-v0' lasts 10 ms, less than one time step"):
         read_task("DelayComparison-v0", 100, timing={"decision": 10})
