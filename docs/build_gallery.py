@@ -8,6 +8,7 @@ import argparse
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -29,30 +30,46 @@ def main() -> None:
     arguments.into.mkdir(parents=True, exist_ok=True)
     for old in arguments.into.glob("*.png"):
         old.unlink()
-    sections = [section(name, arguments.pages, arguments.into) for name in found]
-    (arguments.into / "README.md").write_text("\n\n".join([introduction(found), *sections]) + "\n", encoding="utf-8")
+    pages = {name: json.loads((arguments.pages / f"{name}.json").read_text(encoding="utf-8")) for name in found}
+    quick = sorted({is_quick(page) for page in pages.values()})
+    if len(quick) > 1:
+        parser.error(f"{arguments.pages} has pages made with --quick and without; make all of them alike")
+    sections = [section(name, page, arguments.pages, arguments.into) for name, page in pages.items()]
+    text = "\n\n".join([introduction(found, quick=quick[0]), *sections])
+    (arguments.into / "README.md").write_text(f"{text}\n", encoding="utf-8")
 
 
-def introduction(found: list[str]) -> str:
+def is_quick(page: dict[str, Any]) -> bool:
+    return "--quick" in shlex.split(page["provenance"]["command"])
+
+
+def command(*names: str, quick: bool) -> str:
+    return shlex.join(["fctoolbox", "reproduce", *names, *["--quick"] * quick, "--out", "out"])
+
+
+def introduction(found: list[str], *, quick: bool) -> str:
+    size = (
+        "with few networks, nulls and draws; without `--quick` there are more of all."
+        if quick
+        else "with 100 networks, which takes most of an hour on two processors; with `--quick` there are 8, in two "
+        "minutes, and what they find is less sure."
+    )
     return (
         "# Figures of the paper, found again\n\n"
         "Tanner et al. 2023, [arXiv:2310.20601](https://arxiv.org/abs/2310.20601): what it claims, in our words, and "
         "what was found here, whatever it is. These are the pages of\n\n"
-        f"```console no-test\n$ fctoolbox reproduce {' '.join(found)} --quick --out out\n```\n\n"
-        "with few networks, nulls and draws; without `--quick` there are more of all. This page is written by "
-        "`python docs/build_gallery.py out`."
+        f"```console no-test\n$ {command(*found, quick=quick)}\n```\n\n"
+        f"{size} This page is written by `python docs/build_gallery.py out`."
     )
 
 
-def section(name: str, pages: Path, into: Path) -> str:
-    page = json.loads((pages / f"{name}.json").read_text(encoding="utf-8"))
+def section(name: str, page: dict[str, Any], pages: Path, into: Path) -> str:
     captions = {panel["name"]: panel["caption"] for panel in page["panels"]}
     shown = SHOWN.get(name, next(iter(captions)))
     shown = shown if shown in captions else next(iter(captions))
     small_copy(pages / "figures" / f"{name}-{shown}.png", into / f"{name}.png")
     caption = sentence(captions[shown])
     answer, *more = page["found"]
-    command = shlex.join(["fctoolbox", "reproduce", name, "--quick", "--out", "out"])
     synthetic = ["*Synthetic data stand for real ones here; they are no finding.*"] if page["synthetic"] else []
     return (
         "\n\n".join(
@@ -63,7 +80,7 @@ def section(name: str, pages: Path, into: Path) -> str:
                 f"**Found.** {sentence(answer)}",
                 *(f"- {sentence(each)}" for each in more),
                 f"![{caption}]({name}.png)",
-                f"*{caption}* Again: `{command}`",
+                f"*{caption}* Again: `{command(name, quick=is_quick(page))}`",
             ]
         )
         .replace("\n\n- ", "\n- ")

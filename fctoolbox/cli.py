@@ -348,7 +348,7 @@ def compare(sources: tuple[str, ...], options: tuple[str, ...], or_miniature: bo
 
 @cli.command()
 @click.argument("names", nargs=-1, metavar="FIGURE...")
-@click.option("--quick", is_flag=True, help="Fewer networks, nulls and draws: minutes instead of hours.")
+@click.option("--quick", is_flag=True, help="Fewer networks, nulls and draws: two minutes instead of most of an hour.")
 @click.option("--rng", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same pages.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Threads; -1 for all. Changes no result.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to fill.")

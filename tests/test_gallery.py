@@ -14,7 +14,7 @@ def a_page(folder, name, **changes):
     page = {
         "title": "A title", "claim": "a claim.", "found": ["The a_b answer.", "And more.", "And even more."],
         "panels": [{"name": "one", "caption": "First Q*."}, {"name": "lesions", "caption": "Lesions."}],
-        "synthetic": False,
+        "synthetic": False, "provenance": {"command": f"fctoolbox reproduce {name} --quick --rng=0 --out out"},
     }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(page | changes))
     (folder / "figures").mkdir(exist_ok=True)
@@ -44,6 +44,19 @@ def test_each_page_has_its_claim_what_was_found_and_a_small_picture(tmp_path):
     with Image.open(into / "fig1.png") as picture:
         assert picture.size == (900, 450)
         assert picture.convert("RGB").getpixel((5, 5)) == (0, 0, 255)
+
+
+def test_pages_are_named_as_they_were_made(tmp_path):
+    whole = {"provenance": {"command": "fctoolbox reproduce fig1 --rng=0 --out 'my --quick folder'"}}
+    a_page(tmp_path, "fig1", **whole)
+    assert build(tmp_path, tmp_path / "gallery").returncode == 0
+    text = (tmp_path / "gallery" / "README.md").read_text()
+    assert "$ fctoolbox reproduce fig1 --out out\n```\n\nwith 100 networks" in text
+    assert "Again: `fctoolbox reproduce fig1 --out out`" in text
+    a_page(tmp_path, "fig2")
+    found = build(tmp_path, tmp_path / "gallery")
+    assert found.returncode == 2
+    assert "has pages made with --quick and without" in found.stderr
 
 
 def test_a_folder_without_pages_is_refused(tmp_path):

@@ -35,7 +35,7 @@ def make_page(
     name : str
         A key of `FIGURES`.
     quick : bool
-        Fewer networks, nulls and draws: minutes instead of hours. The page says how many.
+        Fewer networks, nulls and draws: two minutes instead of most of an hour. The page says how many.
     rng : int
         Same number, same page.
     workers : Workers, optional
